@@ -1,0 +1,148 @@
+//! The composition root: a configuration becomes a running service, and ends in order. The only file that knows everyone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::cache::{Cache, StoreState};
+use crate::clock::Clock;
+use crate::config::{Config, Fault};
+use crate::http::{self, AdminState, Limits, ServerConfig};
+use crate::telemetry::Metrics;
+use crate::upstream::{Upstream, UpstreamError};
+
+/// Operators' connections at most: scrapers, probes and a few people.
+const ADMIN_CONNECTIONS: usize = 256;
+
+/// The two listening sockets.
+#[derive(Debug)]
+pub struct Listeners {
+    /// For apps.
+    pub public: TcpListener,
+    /// For operators.
+    pub admin: TcpListener,
+}
+
+impl Listeners {
+    /// Binds both addresses, or neither.
+    ///
+    /// # Errors
+    /// A fault for each address that cannot be listened on; what was bound is released again.
+    pub async fn bind(public: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<Self, Vec<Fault>> {
+        let mut faults = Vec::new();
+        let mut bound = Vec::new();
+        for (key, address) in [("server.listen", public), ("admin.listen", admin)] {
+            // Without an address there is a fault already, and it is reported by the configuration.
+            let Some(address) = address else { continue };
+            match TcpListener::bind(address).await {
+                Ok(listener) => bound.push(listener),
+                Err(error) => {
+                    let what =
+                        format!("cannot listen on {address}: {error}; stop what listens there or choose another");
+                    faults.push(Fault { key: key.to_owned(), what });
+                }
+            }
+        }
+        match <[TcpListener; 2]>::try_from(bound) {
+            Ok([public, admin]) => Ok(Self { public, admin }),
+            Err(_) => Err(faults),
+        }
+    }
+}
+
+/// A service that is ready to run.
+pub struct App {
+    listeners: Listeners,
+    server: ServerConfig,
+    cache: Cache,
+    metrics: Arc<Metrics>,
+    admin: AdminState,
+    stopping: CancellationToken,
+}
+
+impl App {
+    /// Puts the service together and gives the store its first chance to connect (at most its connect timeout), so that
+    /// the first request can already be a hit.
+    ///
+    /// # Errors
+    /// The upstream's authorities are not usable.
+    pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, UpstreamError> {
+        let started = Instant::now();
+        let metrics = Metrics::new();
+        let upstream = Upstream::new(config.upstream, clock.clone(), Arc::clone(&metrics))?;
+        let has_upstream_key = upstream.has_key();
+        let cache =
+            Cache::start(config.cache, config.keyring, config.store, Arc::new(upstream), clock, Arc::clone(&metrics));
+        let stopping = CancellationToken::new();
+        let admin = AdminState {
+            cache: cache.clone(),
+            metrics: Arc::clone(&metrics),
+            token: config.admin.token,
+            stopping: stopping.clone(),
+            has_upstream_key,
+            started,
+        };
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        if !has_upstream_key {
+            tracing::warn!("there is no upstream.api_key: only what is in the store is answered");
+        }
+        // An error would mean that the store is gone, and it is held here.
+        let _ = cache.store_state().wait_for(|state| *state != StoreState::Connecting).await;
+        Ok(Self { listeners, server: config.server, cache, metrics, admin, stopping })
+    }
+
+    /// Where apps reach it.
+    pub fn public_address(&self) -> Option<SocketAddr> {
+        self.listeners.public.local_addr().ok()
+    }
+
+    /// Where operators reach it.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.listeners.admin.local_addr().ok()
+    }
+
+    /// Whether the store can be used, as it changes.
+    pub fn store_state(&self) -> watch::Receiver<StoreState> {
+        self.cache.store_state()
+    }
+
+    /// Cancel it and [`App::run`] ends.
+    pub fn stopping(&self) -> CancellationToken {
+        self.stopping.clone()
+    }
+
+    /// Serves until it is stopped. Then: not ready any more, no new connections, requests in flight finish (within
+    /// `server.drain_secs`), and last the operators' listener closes. Gives whether all requests finished.
+    pub async fn run(self) -> bool {
+        let (public, admin) = (self.public_address(), self.admin_address());
+        tracing::info!(
+            public = public.map(tracing::field::display),
+            admin = admin.map(tracing::field::display),
+            version = env!("CARGO_PKG_VERSION"),
+            "listening"
+        );
+        let routes = http::public(&self.server, self.cache, self.metrics);
+        let limits = Limits { max_connections: self.server.max_connections, drain: self.server.drain };
+        let admin_routes = http::admin(self.admin, self.server.request_timeout);
+        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain };
+
+        let admin_stopping = CancellationToken::new();
+        let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));
+        let finished = http::serve(self.listeners.public, routes, limits, self.stopping).await;
+        admin_stopping.cancel();
+        // A panic in there was logged where it happened, and there is nothing left to stop.
+        let _ = admin.await;
+        if finished {
+            tracing::info!("stopped: every request in flight was answered");
+        } else {
+            tracing::warn!("stopped: some requests were still in flight after server.drain_secs");
+        }
+        finished
+    }
+}

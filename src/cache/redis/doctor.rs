@@ -1,0 +1,100 @@
+//! Examines a Redis as an operator would: can it be used, and can it be used for nothing else?
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, ErrorKind, ServerErrorKind};
+
+use super::RedisConfig;
+use super::link::{Login, client, connect};
+use super::trouble::Trouble;
+
+/// Commands that the user must be refused, in forms that would do no harm if they were not.
+const FORBIDDEN: [(&str, &[&str]); 8] = [
+    ("KEYS", &["stratus:probe"]),
+    ("SCAN", &["0", "COUNT", "1"]),
+    ("FLUSHALL", &["no-such-mode"]),
+    ("CONFIG", &["GET", "maxmemory"]),
+    ("DEBUG", &["no-such-subcommand"]),
+    ("EVAL", &["return 1", "0"]),
+    ("ACL", &["WHOAMI"]),
+    ("GET", &["elsewhere:probe"]),
+];
+
+/// One thing that was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Finding {
+    /// What was looked at, in a word or two.
+    pub subject: &'static str,
+    /// What was found: good, or bad with what to do about it.
+    pub verdict: Result<String, Advice>,
+}
+
+/// What is wrong and how to put it right.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Advice {
+    /// What is wrong.
+    pub what: String,
+    /// How to put it right.
+    pub fix: String,
+}
+
+/// Connects as the service does and looks at the login, its rights and the default user. Changes nothing in Redis.
+pub async fn examine(config: &RedisConfig) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let connection = connect(config).await;
+    findings.push(Finding {
+        subject: "redis",
+        verdict: match &connection {
+            Ok(_) => Ok("TLS, certificate, login and the commands the service needs".to_owned()),
+            Err(trouble) => Err(advice(*trouble)),
+        },
+    });
+    if let Ok((mut connection, _pushes)) = connection {
+        findings.push(Finding { subject: "redis rights", verdict: least_privilege(&mut connection).await });
+        findings.push(Finding { subject: "redis default user", verdict: default_user(config).await });
+    }
+    findings
+}
+
+fn advice(trouble: Trouble) -> Advice {
+    Advice { what: trouble.to_string(), fix: trouble.fix().to_owned() }
+}
+
+async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<String, Advice> {
+    let mut allowed = Vec::new();
+    for (name, arguments) in FORBIDDEN {
+        let refused = redis::cmd(name)
+            .arg(arguments)
+            .exec_async(connection)
+            .await
+            .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm));
+        if !refused {
+            allowed.push(if name == "GET" { "GET outside stratus:*" } else { name });
+        }
+    }
+    if allowed.is_empty() {
+        return Ok("the user is refused everything else".to_owned());
+    }
+    Err(Advice {
+        what: format!("the user may also run {}", allowed.join(", ")),
+        fix: "take its line from the redis-users.acl that `stratus init` writes".to_owned(),
+    })
+}
+
+async fn default_user(config: &RedisConfig) -> Result<String, Advice> {
+    let settings = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(config.connect_timeout))
+        .set_response_timeout(Some(config.connect_timeout));
+    let Ok(client) = client(config, Login::None) else { return Err(advice(Trouble::BadFiles)) };
+    let without_login = async {
+        let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+        redis::cmd("PING").exec_async(&mut connection).await
+    };
+    match without_login.await {
+        Err(error) if Trouble::of(&error) == Trouble::LoginRefused => Ok("is off".to_owned()),
+        Err(error) => Err(advice(Trouble::of(&error))),
+        Ok(()) => Err(Advice {
+            what: "Redis lets anybody in without a login".to_owned(),
+            fix: "put `user default reset off` into its ACL file".to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,93 @@
+//! The store in Redis: three commands, each bounded in time, over a link that repairs itself.
+
+mod doctor;
+mod link;
+mod trouble;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use redis::{Cmd, Pipeline};
+use url::Url;
+
+use super::{StoreError, StoreState};
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+pub use doctor::{Advice, Finding, examine};
+use link::Link;
+
+/// How to reach Redis. TLS always; the login and the certificates are read anew for every connection.
+#[derive(Debug, Clone)]
+pub struct RedisConfig {
+    /// `rediss://host:port`; the certificate has to be for this host.
+    pub url: Url,
+    /// The ACL user.
+    pub username: String,
+    /// Its password.
+    pub password: Secret,
+    /// PEM file of the only authority that is trusted for Redis' certificate.
+    pub ca_file: PathBuf,
+    /// PEM files of the client certificate and its key (mutual TLS).
+    pub client: Option<(PathBuf, PathBuf)>,
+    /// For TCP, TLS and login together.
+    pub connect_timeout: Duration,
+    /// For one command.
+    pub command_timeout: Duration,
+}
+
+/// A store in Redis. Clones share the link.
+#[derive(Clone)]
+pub(super) struct RedisStore {
+    link: Arc<Link>,
+    /// Whether the last write was refused for a reason that is not the link's (Redis is full, say): logged on change.
+    writes_refused: Arc<AtomicBool>,
+}
+
+impl RedisStore {
+    /// Starts connecting in the background.
+    pub(super) fn start(config: RedisConfig, metrics: Arc<Metrics>) -> Self {
+        Self { link: Link::start(config, metrics), writes_refused: Arc::default() }
+    }
+
+    pub(super) fn state(&self) -> tokio::sync::watch::Receiver<StoreState> {
+        self.link.state()
+    }
+
+    pub(super) async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let mut gets = Pipeline::with_capacity(names.len());
+        for name in names {
+            gets.add_command(Cmd::get(name));
+        }
+        let values: Vec<Option<Vec<u8>>> =
+            self.link.run(|mut connection| async move { gets.query_async(&mut connection).await }).await?;
+        Ok(values.into_iter().map(|value| value.map(Bytes::from)).collect())
+    }
+
+    pub(super) async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
+        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
+        let mut set = redis::cmd("SET");
+        set.arg(name).arg(record).arg("PX").arg(ttl_ms);
+        let written = self.link.run(|mut connection| async move { set.query_async(&mut connection).await }).await;
+        self.log_change_of(matches!(written, Err(StoreError::Refused)));
+        written
+    }
+
+    pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
+        let unlink = Cmd::unlink(names);
+        self.link.run(|mut connection| async move { unlink.query_async(&mut connection).await }).await
+    }
+
+    fn log_change_of(&self, refused: bool) {
+        if self.writes_refused.swap(refused, Ordering::Relaxed) == refused {
+            return;
+        }
+        if refused {
+            tracing::warn!("Redis refuses to store records (is it full?): answers come from upstream more often");
+        } else {
+            tracing::info!("Redis stores records again");
+        }
+    }
+}

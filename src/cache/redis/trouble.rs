@@ -1,0 +1,148 @@
+//! What is wrong between Stratus and Redis, in an operator's words: the same words in the log and in `stratus check`.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// Why Redis cannot be used. Two troubles are equal when an operator would do the same about both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Trouble {
+    Unreachable,
+    ConnectTimeout,
+    CommandTimeout,
+    Disconnected,
+    NotTls,
+    UnknownAuthority,
+    WrongHostName,
+    CertificateExpired,
+    ClientCertificateMissing,
+    ClientCertificateRefused,
+    OtherTls,
+    LoginRefused,
+    NotAllowed(&'static str),
+    ReadOnly,
+    Loading,
+    BadFiles,
+    Other,
+}
+
+impl Trouble {
+    /// What to say and what to do.
+    fn texts(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Unreachable => ("cannot be reached", "start it, or correct redis.url"),
+            Self::ConnectTimeout => (
+                "does not answer a connection in time",
+                "is it overloaded, or behind a firewall? see redis.connect_timeout_ms",
+            ),
+            Self::CommandTimeout => {
+                ("does not answer a command in time", "is it overloaded? see redis.command_timeout_ms")
+            }
+            Self::Disconnected => ("closed the connection", "see its log"),
+            Self::NotTls => ("does not speak TLS on this port", "point redis.url at its tls-port"),
+            Self::UnknownAuthority => (
+                "has a certificate from another authority",
+                "redis.ca_file has to be the CA that signed its tls-cert-file",
+            ),
+            Self::WrongHostName => (
+                "has a certificate for another host name",
+                "use a name from the certificate in redis.url, or make one with `stratus init --host NAME`",
+            ),
+            Self::CertificateExpired => {
+                ("has a certificate that is expired or not yet valid", "renew it, and check this machine's clock")
+            }
+            Self::ClientCertificateMissing => ("wants a client certificate", "set redis.cert_file and redis.key_file"),
+            Self::ClientCertificateRefused => (
+                "refuses our client certificate",
+                "redis.cert_file has to be signed by its tls-ca-cert-file and in date",
+            ),
+            Self::OtherTls => ("failed the TLS handshake", "see its log"),
+            Self::LoginRefused => {
+                ("refuses the login", "redis.username and redis.password_file have to match its ACL file")
+            }
+            Self::NotAllowed("GET") => ("does not allow the user GET", "its ACL needs +get on ~stratus:*"),
+            Self::NotAllowed("SET") => ("does not allow the user SET", "its ACL needs +set on ~stratus:*"),
+            Self::NotAllowed(_) => {
+                ("does not allow the user a command", "its ACL needs +get +set +unlink on ~stratus:*")
+            }
+            Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
+            Self::Loading => ("is still loading its data", "wait"),
+            Self::BadFiles => {
+                ("cannot be dialled: the password or a certificate file is not usable", "run `stratus check`")
+            }
+            Self::Other => ("answers with an error", "see its log, or run `stratus check`"),
+        }
+    }
+
+    /// What to do about it.
+    pub(super) fn fix(self) -> &'static str {
+        self.texts().1
+    }
+
+    /// Sorts an error of the client library.
+    pub(super) fn of(error: &RedisError) -> Self {
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => return Self::LoginRefused,
+            ErrorKind::InvalidClientConfig => return Self::BadFiles,
+            ErrorKind::Server(ServerErrorKind::NoPerm) => return Self::NotAllowed(""),
+            ErrorKind::Server(ServerErrorKind::ReadOnly) => return Self::ReadOnly,
+            ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => return Self::Loading,
+            _ => {}
+        }
+        if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) {
+            return Self::LoginRefused;
+        }
+        if let Some(error) = rustls_error(error) {
+            return Self::of_tls(error);
+        }
+        if error.is_connection_refusal() {
+            return Self::Unreachable;
+        }
+        if error.is_io_error() { Self::Disconnected } else { Self::Other }
+    }
+
+    fn of_tls(error: &rustls::Error) -> Self {
+        use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
+        match error {
+            Error::InvalidCertificate(Certificate::NotValidForName | Certificate::NotValidForNameContext { .. }) => {
+                Self::WrongHostName
+            }
+            Error::InvalidCertificate(
+                Certificate::Expired
+                | Certificate::ExpiredContext { .. }
+                | Certificate::NotValidYet
+                | Certificate::NotValidYetContext { .. },
+            ) => Self::CertificateExpired,
+            Error::InvalidCertificate(Certificate::UnknownIssuer | Certificate::BadSignature) => Self::UnknownAuthority,
+            Error::AlertReceived(Alert::CertificateRequired) => Self::ClientCertificateMissing,
+            Error::AlertReceived(
+                Alert::UnknownCA | Alert::BadCertificate | Alert::CertificateExpired | Alert::CertificateUnknown,
+            ) => Self::ClientCertificateRefused,
+            Error::InvalidMessage(_) => Self::NotTls,
+            _ => Self::OtherTls,
+        }
+    }
+}
+
+/// The client library wraps a TLS error in an I/O error in its own.
+fn rustls_error(error: &RedisError) -> Option<&rustls::Error> {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<rustls::Error>() {
+            return Some(error);
+        }
+        source = match error.downcast_ref::<io::Error>() {
+            Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Redis {}", self.texts().0)
+    }
+}

@@ -1,0 +1,189 @@
+//! `stratus check`: looks at everything the service needs and says, a line each, what is wrong and how to fix it.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_parser::pem::Pem;
+
+use super::{Failed, faulty, say};
+use crate::app::Listeners;
+use crate::cache::{Advice, RedisConfig, StoreConfig, examine_redis};
+use crate::clock::Clock;
+use crate::config::{Config, Sources};
+use crate::telemetry::Metrics;
+use crate::upstream::{Upstream, UpstreamConfig};
+use crate::weather::SourceError;
+
+/// A certificate that ends sooner is reported.
+const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+/// A clock that is further off makes ages and expiry wrong. HTTP dates have a resolution of a second.
+const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
+
+/// What a look gave: good, or bad with what to do.
+type Verdict = Result<String, Advice>;
+
+/// Prints as it goes, and remembers whether anything was bad.
+#[derive(Default)]
+struct Report {
+    failed: bool,
+}
+
+impl Report {
+    fn add(&mut self, subject: &str, verdict: Verdict) {
+        match verdict {
+            Ok(what) => say(format!("ok    {subject}: {what}")),
+            Err(Advice { what, fix }) => {
+                self.failed = true;
+                say(format!("FAIL  {subject}: {what}; {fix}"));
+            }
+        }
+    }
+}
+
+pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
+    let config = Config::load(&sources).map_err(|faults| faulty(&faults))?;
+    let mut report = Report::default();
+    let files = match sources.files.len() {
+        0 => "the defaults and the environment".to_owned(),
+        1 => "the defaults, 1 file and the environment".to_owned(),
+        count => format!("the defaults, {count} files and the environment"),
+    };
+    report.add("configuration", Ok(format!("{files} fit together, secret files are private")));
+    for warning in &config.warnings {
+        say(format!("note  configuration: {warning}"));
+    }
+    report.add("addresses", addresses(&config).await);
+    let ids: Vec<_> = config.keyring.ids().collect();
+    report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids.first().copied().unwrap_or_default())));
+    match &config.store {
+        StoreConfig::Memory => report.add("store", Ok("memory: records end with the process".to_owned())),
+        StoreConfig::Redis(redis) => {
+            certificates(&mut report, redis);
+            for finding in examine_redis(redis).await {
+                report.add(finding.subject, finding.verdict);
+            }
+        }
+    }
+    upstream(&mut report, config.upstream).await;
+    if report.failed { Err(Failed(1)) } else { Ok(()) }
+}
+
+async fn addresses(config: &Config) -> Verdict {
+    let (public, admin) = (config.server.listen, config.admin.listen);
+    match Listeners::bind(Some(public), Some(admin)).await {
+        Ok(_) => Ok(format!("{public} and {admin} are free")),
+        Err(faults) => {
+            let what = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Err(advice(what, "if that is a running Stratus, all is well"))
+        }
+    }
+}
+
+fn certificates(report: &mut Report, redis: &RedisConfig) {
+    let client = redis.client.as_ref().map(|(certificate, _)| ("redis.cert_file", certificate));
+    for (key, path) in [("redis.ca_file", &redis.ca_file)].into_iter().chain(client) {
+        report.add(key, validity(path, SystemTime::now()));
+    }
+}
+
+/// Looks at the dates of every certificate in a PEM file.
+fn validity(path: &Path, now: SystemTime) -> Verdict {
+    let unusable = || advice(format!("{} holds no certificate", path.display()), "give a PEM file");
+    let now = i64::try_from(now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()).unwrap_or(i64::MAX);
+    let bytes = fs::read(path).map_err(|_| unusable())?;
+    let mut ends = Vec::new();
+    for pem in Pem::iter_from_buffer(&bytes) {
+        let pem = pem.map_err(|_| unusable())?;
+        let certificate = pem.parse_x509().map_err(|_| unusable())?;
+        let validity = certificate.validity();
+        if now < validity.not_before.timestamp() {
+            let what = format!("{} is not valid before {}", path.display(), validity.not_before);
+            return Err(advice(what, "check this machine's clock"));
+        }
+        ends.push((validity.not_after.timestamp(), validity.not_after.to_string()));
+    }
+    let (end, date) = ends.into_iter().min().ok_or_else(unusable)?;
+    let renew_before = i64::try_from(RENEW_BEFORE.as_secs()).unwrap_or(i64::MAX);
+    if now >= end {
+        Err(advice(format!("{} expired on {date}", path.display()), "renew it"))
+    } else if end - now < renew_before {
+        Err(advice(format!("{} expires on {date}", path.display()), "renew it now"))
+    } else {
+        Ok(format!("valid until {date}"))
+    }
+}
+
+async fn upstream(report: &mut Report, config: UpstreamConfig) {
+    let examined = match Upstream::new(config, Clock::system(), Metrics::new()) {
+        Err(error) => return report.add("upstream", Err(advice(error.to_string(), "give a PEM file"))),
+        Ok(upstream) => Arc::new(upstream).examine().await,
+    };
+    let verdict = match &examined {
+        Ok(seen) if seen.status == 200 => Ok("reachable, and it takes the key".to_owned()),
+        Ok(seen) if seen.status == 401 => Err(advice(
+            "OpenWeatherMap refuses the key",
+            "correct upstream.api_key_file; a new key works after up to two hours",
+        )),
+        Ok(seen) => Err(advice(format!("answers with status {}", seen.status), "is upstream.base_url right?")),
+        Err(SourceError::NoKey) => Err(advice(
+            "there is no key to ask with",
+            "give upstream.api_key_file; keys: https://openweathermap.org/appid",
+        )),
+        Err(SourceError::Timeout) => {
+            Err(advice("does not answer in time", "see upstream.connect_timeout_ms and upstream.timeout_ms"))
+        }
+        Err(_) => Err(advice("cannot be reached", "check upstream.base_url, upstream.ca_file and the network")),
+    };
+    report.add("upstream", verdict);
+    match examined.ok().and_then(|seen| seen.date) {
+        Some(date) => report.add("clock", clock(&date, SystemTime::now())),
+        None => say("note  clock: not compared, for want of an answer from upstream with a date"),
+    }
+}
+
+fn clock(date: &str, now: SystemTime) -> Verdict {
+    let Ok(theirs) = httpdate::parse_http_date(date) else {
+        return Ok("not compared: the upstream's date is not one".to_owned());
+    };
+    let off = now.duration_since(theirs).unwrap_or_else(|error| error.duration());
+    if off > CLOCK_TOLERANCE {
+        Err(advice(format!("is {} s from the upstream's", off.as_secs()), "turn on time synchronisation"))
+    } else {
+        Ok("agrees with the upstream's".to_owned())
+    }
+}
+
+fn advice(what: impl Into<String>, fix: &str) -> Advice {
+    Advice { what: what.into(), fix: fix.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_told() {
+        let date = "Sat, 21 Nov 2026 12:00:00 GMT";
+        let then = httpdate::parse_http_date(date).unwrap();
+        assert!(clock(date, then + Duration::from_secs(59)).is_ok());
+        assert!(clock(date, then + Duration::from_secs(61)).is_err());
+        assert!(clock(date, then - Duration::from_secs(3_600)).unwrap_err().what.contains("3600 s"));
+    }
+
+    #[test]
+    fn certificates_are_told_before_they_end_and_after() {
+        let dir = tempfile::tempdir().unwrap();
+        crate::provision::init(&dir.path().join("s"), None, &[]).unwrap();
+        let path = dir.path().join("s/stratus.crt");
+        let day = Duration::from_secs(86_400);
+        let now = SystemTime::now();
+        assert!(validity(&path, now).is_ok());
+        assert!(validity(&path, now - 2 * day).unwrap_err().what.contains("not valid before"));
+        assert!(validity(&path, now + 800 * day).unwrap_err().what.contains("expires on"));
+        assert!(validity(&path, now + 900 * day).unwrap_err().what.contains("expired on"));
+        fs::write(&path, "nothing").unwrap();
+        assert!(validity(&path, now).unwrap_err().what.contains("no certificate"));
+    }
+}

@@ -1,0 +1,174 @@
+//! The command line: one function a subcommand.
+//!
+//! Exit codes: 0 done; 1 it was tried and failed; 2 bad arguments or configuration, nothing was done.
+
+mod admin;
+mod check;
+mod keys;
+mod run;
+
+use std::fmt::Display;
+use std::future::Future;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{Fault, Sources};
+use crate::provision;
+
+/// Caches OpenWeatherMap for your apps: encrypted, TLS-only, and the key stays here.
+#[derive(Debug, Parser)]
+#[command(name = "stratus", version, arg_required_else_help = true)]
+#[command(after_help = "Try it with nothing to set up:\n  stratus demo\n  curl -i localhost:3000/weather/London")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The whole service with nothing to set up, on simulated weather
+    Demo {
+        /// Where apps ask
+        #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:3000")]
+        listen: SocketAddr,
+        /// Keep records in a private redis-server (TLS, client certificate, ACL user) instead of in memory
+        #[arg(long)]
+        redis: bool,
+    },
+    /// The service
+    Serve(ConfigArgs),
+    /// Write the certificates, keys and passwords that a deployment needs; never overwrites
+    Init {
+        /// Where to; only its owner can read it
+        #[arg(default_value = "./secrets")]
+        dir: PathBuf,
+        /// Another name or address of the Redis and HTTPS servers, for their certificates (repeatable)
+        #[arg(long = "host", value_name = "NAME")]
+        hosts: Vec<String>,
+        /// Copy what the Redis server needs, and nothing else, into this folder too
+        #[arg(long, value_name = "DIR")]
+        redis_dir: Option<PathBuf>,
+    },
+    /// Doctor: look at everything the service needs; one line each, with the fix
+    Check(ConfigArgs),
+    /// Encryption keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// Forget what is cached about places, on the running service
+    Purge {
+        /// Places, as in /weather/{location}
+        #[arg(required_unless_present = "all")]
+        locations: Vec<String>,
+        /// Everything
+        #[arg(long, conflicts_with = "locations")]
+        all: bool,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// Exit 0 if the running service says that it is ready
+    Healthcheck(ConfigArgs),
+}
+
+#[derive(Debug, Args)]
+struct ConfigArgs {
+    /// A TOML file on top of the defaults (repeatable; later ones win, the environment wins over all)
+    #[arg(long = "config", value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl ConfigArgs {
+    fn sources(self) -> Sources {
+        Sources::from_process(self.files)
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
+    /// Print a new key, as a line for a key file
+    New,
+    /// Put a new key at the head of a key file: it seals, the older ones still open
+    Add {
+        /// The key file; made if it is not there
+        file: PathBuf,
+    },
+    /// Drop an old key from a key file: records that it sealed will count as absent
+    Retire {
+        /// The key file
+        file: PathBuf,
+        /// The key's id, the part before the colon
+        id: String,
+    },
+}
+
+/// Why a command ended without success; already told to the user.
+struct Failed(u8);
+
+/// Runs the program on this process's arguments.
+pub fn main() -> ExitCode {
+    // Fails only if one is installed already, and then that one is used.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let outcome = match Cli::parse().command {
+        Command::Demo { listen, redis } => block_on(run::demo(listen, redis)),
+        Command::Serve(config) => block_on(run::serve(config.sources())),
+        Command::Init { dir, hosts, redis_dir } => init(&dir, redis_dir.as_deref(), &hosts),
+        Command::Check(config) => block_on(check::check(config.sources())),
+        Command::Key(KeyCommand::New) => keys::new(),
+        Command::Key(KeyCommand::Add { file }) => keys::add(&file),
+        Command::Key(KeyCommand::Retire { file, id }) => keys::retire(&file, &id),
+        Command::Purge { locations, all, config } => block_on(admin::purge(config.sources(), locations, all)),
+        Command::Healthcheck(config) => block_on(admin::healthcheck(config.sources())),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed(code)) => ExitCode::from(code),
+    }
+}
+
+fn block_on(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
+    match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime.block_on(command),
+        Err(error) => Err(fail(1, format!("cannot start: {error}"))),
+    }
+}
+
+fn init(dir: &std::path::Path, redis_dir: Option<&std::path::Path>, hosts: &[String]) -> Result<(), Failed> {
+    let report = provision::init(dir, redis_dir, hosts).map_err(|error| fail(1, error))?;
+    for path in &report.kept {
+        say(format!("kept     {}", path.display()));
+    }
+    for path in &report.written {
+        say(format!("written  {}", path.display()));
+    }
+    let certificate_kept = report.kept.iter().any(|path| path.ends_with("redis.crt") || path.ends_with("https.crt"));
+    if !hosts.is_empty() && certificate_kept {
+        say("The kept certificates do not get the names given with --host: move them and their keys away first.");
+    }
+    Ok(())
+}
+
+/// A line on standard output. A reader that went away (`| head`) is no error.
+fn say(line: impl Display) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// A line on standard error.
+fn complain(line: impl Display) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+fn fail(code: u8, error: impl Display) -> Failed {
+    complain(format!("stratus: {error}"));
+    Failed(code)
+}
+
+/// Every fault on its own line.
+fn faulty(faults: &[Fault]) -> Failed {
+    for fault in faults {
+        complain(format!("stratus: {fault}"));
+    }
+    Failed(2)
+}

@@ -1,0 +1,75 @@
+//! `stratus serve` and `stratus demo`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio_util::sync::CancellationToken;
+
+use super::{Failed, fail, faulty, say};
+use crate::app::{App, Listeners};
+use crate::clock::Clock;
+use crate::config::{Config, Sources};
+use crate::demo::Demo;
+use crate::telemetry::install_log;
+
+pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
+    let (config, listeners) = prepare(&sources).await?;
+    install_log(&config.log);
+    let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
+    stop_on_signal(app.stopping())?;
+    app.run().await;
+    Ok(())
+}
+
+pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> {
+    let demo = Demo::start(redis).await.map_err(|error| fail(1, error))?;
+    let mut sources = demo.sources();
+    let admin_port = if listen.port() == 0 { 0 } else { listen.port().checked_add(1).unwrap_or(0) };
+    sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
+    sources
+        .overrides
+        .push(("admin.listen".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port)).to_string()));
+    let (config, listeners) = prepare(&sources).await?;
+    install_log(&config.log);
+    let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
+    let address = app.public_address().unwrap_or(listen);
+    let port = address.port();
+    say("Stratus demo: the weather is SIMULATED, made up by this program, not OpenWeatherMap's.");
+    say(format!("Records are sealed with AES-256-GCM and kept in {}.", demo.store()));
+    say("Try it, twice (a MISS, then a HIT):");
+    say(format!("\n    curl -i localhost:{port}/weather/London\n"));
+    say("Ctrl-C stops it.");
+    stop_on_signal(app.stopping())?;
+    app.run().await;
+    demo.stop().await;
+    Ok(())
+}
+
+/// Reads the configuration and binds both addresses. All faults of both are told together, and then nothing is bound.
+async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
+    let [(_, public), (_, admin)] = Config::listen_addresses(sources);
+    let listeners = Listeners::bind(public, admin).await;
+    match (Config::load(sources), listeners) {
+        (Ok(config), Ok(listeners)) => Ok((config, listeners)),
+        (config, listeners) => {
+            let mut faults = config.err().unwrap_or_default();
+            faults.extend(listeners.err().unwrap_or_default());
+            Err(faulty(&faults))
+        }
+    }
+}
+
+/// SIGTERM (a supervisor) and SIGINT (Ctrl-C) begin the ordered end.
+fn stop_on_signal(stopping: CancellationToken) -> Result<(), Failed> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| signal(kind).map_err(|error| fail(1, format!("cannot listen for signals: {error}")));
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: requests in flight may finish");
+        stopping.cancel();
+    });
+    Ok(())
+}

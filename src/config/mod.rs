@@ -1,0 +1,323 @@
+//! Configuration: defaults, files, environment, merged; each module's own settings, checked; all faults in one report.
+
+mod reader;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use url::{Host, Url};
+
+use crate::cache::{CacheConfig, RedisConfig, StoreConfig};
+use crate::crypto::Keyring;
+use crate::http::{AdminConfig, ServerConfig};
+use crate::secret::{Secret, refuse_world_readable};
+use crate::telemetry::{LogConfig, LogFormat};
+use crate::upstream::UpstreamConfig;
+use secrecy::ExposeSecret;
+
+pub use reader::Fault;
+use reader::Reader;
+
+/// Where the configuration comes from, besides the compiled-in defaults: later ones win.
+#[derive(Debug, Clone, Default)]
+pub struct Sources {
+    /// TOML files, in order.
+    pub files: Vec<PathBuf>,
+    /// Environment variables; those that begin with `STRATUS__` count.
+    pub environment: HashMap<String, String>,
+    /// Dotted keys and values that win over everything.
+    pub overrides: Vec<(String, String)>,
+}
+
+impl Sources {
+    /// Files and this process's environment. Variables that are not Unicode are left out.
+    pub fn from_process(files: Vec<PathBuf>) -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        Self { files, environment, overrides: Vec::new() }
+    }
+}
+
+/// The whole configuration, checked.
+#[derive(Debug)]
+pub struct Config {
+    /// The public listener.
+    pub server: ServerConfig,
+    /// The operators' listener.
+    pub admin: AdminConfig,
+    /// OpenWeatherMap.
+    pub upstream: UpstreamConfig,
+    /// How long answers are kept.
+    pub cache: CacheConfig,
+    /// Where they are kept.
+    pub store: StoreConfig,
+    /// The encryption keys.
+    pub keyring: Keyring,
+    /// The log.
+    pub log: LogConfig,
+    /// Settings that were given but have no effect in this version, as sentences for the log.
+    pub warnings: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks everything.
+    ///
+    /// # Errors
+    /// Every fault, not only the first.
+    pub fn load(sources: &Sources) -> Result<Self, Vec<Fault>> {
+        let mut reader = Reader::new(sources);
+        let server = server(&mut reader);
+        let admin = admin(&mut reader);
+        if server.listen == admin.listen && server.listen.port() != 0 {
+            reader.fault("admin.listen", "is the same address as server.listen: give it another port");
+        }
+        let upstream = upstream(&mut reader);
+        let cache = CacheConfig {
+            fresh: reader.secs("cache.fresh_secs", 1),
+            stale_while_revalidate: reader.secs("cache.stale_while_revalidate_secs", 0),
+            stale_if_error: reader.secs("cache.stale_if_error_secs", 0),
+        };
+        let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
+        let store = if in_redis {
+            redis(&mut reader).map(|redis| StoreConfig::Redis(Box::new(redis)))
+        } else {
+            Some(StoreConfig::Memory)
+        };
+        let keyring = keyring(&mut reader, in_redis);
+        let log = log(&mut reader);
+        refuse_unbuilt(&mut reader);
+        let warnings = unenforced(&mut reader);
+
+        let faults = reader.into_faults();
+        match (upstream, store, keyring) {
+            (Some(upstream), Some(store), Some(keyring)) if faults.is_empty() => {
+                Ok(Self { server, admin, upstream, cache, store, keyring, log, warnings })
+            }
+            _ => Err(faults),
+        }
+    }
+
+    /// Only the operators' listener: for clients of a running service, which need nothing else.
+    ///
+    /// # Errors
+    /// Every fault that concerns it.
+    pub fn admin(sources: &Sources) -> Result<AdminConfig, Vec<Fault>> {
+        let mut reader = Reader::new(sources);
+        let admin = admin(&mut reader);
+        let faults: Vec<_> = reader.into_faults();
+        if faults.is_empty() { Ok(admin) } else { Err(faults) }
+    }
+
+    /// The two listening addresses, if they can be read at all: so that an address in use is reported together with
+    /// every other fault.
+    pub fn listen_addresses(sources: &Sources) -> [(&'static str, Option<SocketAddr>); 2] {
+        let mut reader = Reader::new(sources);
+        ["server.listen", "admin.listen"].map(|key| (key, reader.parsed(key, "an address")))
+    }
+}
+
+fn address(reader: &mut Reader, key: &str) -> SocketAddr {
+    reader
+        .parsed(key, "an address with a port such as 127.0.0.1:3000")
+        .unwrap_or_else(|| SocketAddr::from(([127, 0, 0, 1], 0)))
+}
+
+fn admin(reader: &mut Reader) -> AdminConfig {
+    AdminConfig { listen: address(reader, "admin.listen"), token: reader.secret("admin.token") }
+}
+
+fn server(reader: &mut Reader) -> ServerConfig {
+    let allow_origins = reader.list("server.allow_origins");
+    for origin in &allow_origins {
+        let is_origin = origin == "*"
+            || Url::parse(origin).is_ok_and(|url| url.has_host() && url.origin().ascii_serialization() == *origin);
+        if !is_origin {
+            let what = "has an entry that is neither \"*\" nor an origin such as https://app.example";
+            reader.fault("server.allow_origins", what);
+        }
+    }
+    ServerConfig {
+        listen: address(reader, "server.listen"),
+        request_timeout: reader.millis("server.request_timeout_ms"),
+        max_connections: usize::try_from(reader.number("server.max_connections", 1..=1_000_000)).unwrap_or(usize::MAX),
+        drain: reader.secs("server.drain_secs", 0),
+        allow_origins,
+    }
+}
+
+fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
+    let key = "upstream.base_url";
+    let base_url = reader.parsed::<Url>(key, "a URL such as https://api.openweathermap.org");
+    if let Some(url) = &base_url {
+        let plain_on_loopback = url.scheme() == "http" && is_loopback(url);
+        if url.scheme() != "https" && !plain_on_loopback {
+            reader.fault(key, "has to begin with https:// (plain http:// is only for a host on loopback)");
+        }
+        if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+            reader.fault(key, "has to be scheme, host, port and path only; the key belongs in upstream.api_key");
+        }
+    }
+    let ca_file = reader.path("upstream.ca_file");
+    if let Some(path) = &ca_file {
+        readable(reader, "upstream.ca_file", path);
+    }
+    let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
+    let config = UpstreamConfig {
+        api_key: reader.secret("upstream.api_key"),
+        ca_file,
+        connect_timeout: reader.millis("upstream.connect_timeout_ms"),
+        timeout: reader.millis("upstream.timeout_ms"),
+        max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),
+        base_url: base_url?,
+    };
+    Some(config)
+}
+
+fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn redis(reader: &mut Reader) -> Option<RedisConfig> {
+    let url = reader.parsed::<Url>("redis.url", "a URL such as rediss://127.0.0.1:6380");
+    if let Some(url) = &url {
+        if url.scheme() != "rediss" {
+            reader.fault("redis.url", "has to begin with rediss:// (TLS): plain redis:// is never used");
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            reader.fault("redis.url", "must not hold a user or password: use redis.username and redis.password_file");
+        }
+        if !url.has_host() || !matches!(url.path(), "" | "/" | "/0") || url.query().is_some() {
+            reader.fault("redis.url", "has to be host and port only, for example rediss://127.0.0.1:6380");
+        }
+    }
+    let password = reader.secret("redis.password");
+    if password.is_none() {
+        reader.fault("redis.password", "no password: give redis.password_file (`stratus init` makes one)");
+    }
+    let ca_file = reader.path("redis.ca_file");
+    match &ca_file {
+        Some(path) => readable(reader, "redis.ca_file", path),
+        None => {
+            reader.fault("redis.ca_file", "no authority to check Redis' certificate with (`stratus init` makes one)")
+        }
+    }
+    let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
+        (Some(certificate), Some(key)) => {
+            readable(reader, "redis.cert_file", &certificate);
+            if let Err(error) = refuse_world_readable(&key) {
+                reader.fault("redis.key_file", error.to_string());
+            }
+            Some((certificate, key))
+        }
+        (None, None) => None,
+        _ => {
+            reader.fault("redis.cert_file", "a client certificate needs both redis.cert_file and redis.key_file");
+            None
+        }
+    };
+    Some(RedisConfig {
+        username: reader.get("redis.username"),
+        client,
+        connect_timeout: reader.millis("redis.connect_timeout_ms"),
+        command_timeout: reader.millis("redis.command_timeout_ms"),
+        url: url?,
+        password: password?,
+        ca_file: ca_file?,
+    })
+}
+
+fn readable(reader: &mut Reader, key: &str, path: &std::path::Path) {
+    match std::fs::read(path) {
+        Err(error) => reader.fault(key, format!("cannot read {}: {error}", path.display())),
+        Ok(bytes) if !bytes.windows(10).any(|window| window == b"-----BEGIN") => {
+            reader.fault(key, format!("{} is not a PEM file", path.display()));
+        }
+        Ok(_) => {}
+    }
+}
+
+fn keyring(reader: &mut Reader, required: bool) -> Option<Keyring> {
+    let Some(secret) = reader.secret("encryption.keys") else {
+        if required {
+            let what = "no key to seal records with: give encryption.keys_file (`stratus init` makes one)";
+            reader.fault("encryption.keys", what);
+            return None;
+        }
+        // Records in this process's memory end with it, and so may their key.
+        return Keyring::ephemeral().map_err(|error| reader.fault("encryption.keys", error.to_string())).ok();
+    };
+    let key = if matches!(secret, Secret::File(_)) { "encryption.keys_file" } else { "encryption.keys" };
+    let text = secret.read().map_err(|error| reader.fault(key, error.to_string())).ok()?;
+    match Keyring::parse(text.expose_secret()) {
+        Ok(ring) => Some(ring),
+        Err(faults) => {
+            for fault in faults {
+                reader.fault(key, fault.to_string());
+            }
+            None
+        }
+    }
+}
+
+fn log(reader: &mut Reader) -> LogConfig {
+    let format = match reader.word("log.format", &["json", "pretty"]) {
+        Some("pretty") => LogFormat::Pretty,
+        _ => LogFormat::Json,
+    };
+    let filter: String = reader.get("log.filter");
+    if !LogConfig::is_filter(&filter) {
+        reader.fault("log.filter", "is not a list of levels such as info or stratus=debug,hyper=warn");
+    }
+    LogConfig { format, filter }
+}
+
+/// Settings whose neglect would weaken security or serve from the wrong place: refused until they work.
+fn refuse_unbuilt(reader: &mut Reader) {
+    let empty = [
+        "server.tls_cert_file",
+        "server.tls_key_file",
+        "redis.sentinel_master",
+        "access.consumers_file",
+        "telemetry.otlp_endpoint",
+    ];
+    for key in empty {
+        if !reader.get::<String>(key).is_empty() {
+            reader.fault(key, "is not built into this version: leave it out");
+        }
+    }
+    for key in ["server.trusted_proxies", "redis.nodes"] {
+        if !reader.list(key).is_empty() {
+            reader.fault(key, "is not built into this version: leave it out");
+        }
+    }
+    if reader.word("redis.topology", &["single", "sentinel", "cluster"]).is_some_and(|word| word != "single") {
+        reader.fault("redis.topology", "only \"single\" is built into this version");
+    }
+    if reader.get::<bool>("access.required") {
+        reader.fault("access.required", "consumer keys are not built into this version: leave it out");
+    }
+}
+
+/// Settings whose neglect costs efficiency only: accepted, and said so at start when they were changed.
+fn unenforced(reader: &mut Reader) -> Vec<String> {
+    [
+        ("upstream.budget_per_minute", 60),
+        ("upstream.budget_per_day", 0),
+        ("upstream.budget_per_month", 1_000_000),
+        ("cache.not_found_secs", 300),
+        ("cache.jitter_percent", 10),
+        ("cache.memory_max_bytes", 67_108_864),
+        ("access.anonymous_per_minute", 600),
+    ]
+    .into_iter()
+    .filter(|(key, default)| reader.number(key, 0..=u64::MAX / 2) != *default)
+    .map(|(key, _)| format!("{key} has no effect in this version"))
+    .collect()
+}

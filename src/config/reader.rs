@@ -1,0 +1,237 @@
+//! Reads a merged configuration key by key and collects every fault on the way, so that an operator sees all at once.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
+use secrecy::SecretString;
+use serde::de::DeserializeOwned;
+
+use super::Sources;
+use crate::secret::Secret;
+
+const DEFAULTS: &str = include_str!("../../config/default.toml");
+/// Each may be given as `<key>_file` instead.
+const SECRETS: [&str; 4] = ["admin.token", "upstream.api_key", "redis.password", "encryption.keys"];
+
+/// One thing that is wrong with the configuration, with its fix. Holds no secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// The key, for example `redis.url`, or a file's path.
+    pub key: String,
+    /// What is wrong and what to do.
+    pub what: String,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+pub(super) struct Reader {
+    tree: config::Config,
+    faults: Vec<Fault>,
+}
+
+impl Reader {
+    /// Merges the compiled-in defaults and the sources, and reports keys that nobody knows.
+    pub(super) fn new(sources: &Sources) -> Self {
+        let mut faults = Vec::new();
+        let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
+        for path in &sources.files {
+            let file = File::from(path.as_path()).format(FileFormat::Toml);
+            match config::Config::builder().add_source(file.clone()).build() {
+                Ok(_) => builder = builder.add_source(file),
+                Err(error) => faults.push(unreadable(path, &error)),
+            }
+        }
+        let environment = Environment::with_prefix("STRATUS").prefix_separator("__").separator("__");
+        builder = builder.add_source(environment.source(Some(sources.environment.clone())));
+        for (key, value) in &sources.overrides {
+            builder = match builder.clone().set_override(key, value.as_str()) {
+                Ok(builder) => builder,
+                Err(_) => builder,
+            };
+        }
+        let tree = builder.build().unwrap_or_else(|error| {
+            faults.push(Fault { key: "configuration".to_owned(), what: first_line(&error) });
+            config::Config::default()
+        });
+        let mut reader = Self { tree, faults };
+        reader.report_unknown_keys();
+        reader
+    }
+
+    fn report_unknown_keys(&mut self) {
+        let defaults = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml)).build();
+        let known: BTreeSet<String> = defaults
+            .iter()
+            .flat_map(|defaults| leaves(&defaults.cache))
+            .chain(SECRETS.map(|key| format!("{key}_file")))
+            .collect();
+        for key in leaves(&self.tree.cache) {
+            let is_section =
+                known.iter().any(|other| other.strip_prefix(&key).is_some_and(|rest| rest.starts_with('.')));
+            if is_section {
+                self.fault(&key, "is a section, not a value");
+            } else if !known.contains(&key) {
+                self.fault(&key, "there is no such key; config/default.toml lists them all");
+            }
+        }
+    }
+
+    pub(super) fn fault(&mut self, key: &str, what: impl Into<String>) {
+        self.faults.push(Fault { key: key.to_owned(), what: what.into() });
+    }
+
+    pub(super) fn into_faults(self) -> Vec<Fault> {
+        self.faults
+    }
+
+    /// The value of `key`, or the type's default and a fault.
+    pub(super) fn get<T: DeserializeOwned + Default>(&mut self, key: &str) -> T {
+        self.try_get(key, "").unwrap_or_default()
+    }
+
+    fn try_get<T: DeserializeOwned>(&mut self, key: &str, unit: &str) -> Option<T> {
+        match self.tree.get(key) {
+            Ok(value) => Some(value),
+            // Already reported: a scalar stands where its section should be.
+            Err(ConfigError::NotFound(_)) => None,
+            Err(error) => {
+                self.fault(key, type_fault(&error, unit));
+                None
+            }
+        }
+    }
+
+    /// A whole number within `range`, or the lower end and a fault.
+    pub(super) fn number(&mut self, key: &str, range: RangeInclusive<u64>) -> u64 {
+        let Some(value) = self.try_get::<u64>(key, "a whole number") else { return *range.start() };
+        if range.contains(&value) {
+            return value;
+        }
+        self.fault(key, format!("is {value}, but has to be from {} to {}", range.start(), range.end()));
+        *range.start()
+    }
+
+    /// A duration of 1 ms to 10 minutes.
+    pub(super) fn millis(&mut self, key: &str) -> Duration {
+        Duration::from_millis(self.number(key, 1..=600_000))
+    }
+
+    /// A duration of `least` seconds to 30 days.
+    pub(super) fn secs(&mut self, key: &str, least: u64) -> Duration {
+        Duration::from_secs(self.number(key, least..=30 * 86_400))
+    }
+
+    /// Something that is parsed from a string; `expected` says what.
+    pub(super) fn parsed<T: std::str::FromStr>(&mut self, key: &str, expected: &str) -> Option<T> {
+        let text = self.try_get::<String>(key, expected)?;
+        let value = text.parse().ok();
+        if value.is_none() {
+            self.fault(key, format!("is not {expected}"));
+        }
+        value
+    }
+
+    /// One of the words, or `None` and a fault.
+    pub(super) fn word(&mut self, key: &str, words: &[&'static str]) -> Option<&'static str> {
+        let text = self.try_get::<String>(key, "a word")?;
+        let found = words.iter().find(|word| **word == text).copied();
+        if found.is_none() {
+            self.fault(key, format!("has to be one of: {}", words.join(", ")));
+        }
+        found
+    }
+
+    /// A list: an array in a file, comma-separated in the environment.
+    pub(super) fn list(&mut self, key: &str) -> Vec<String> {
+        match self.tree.get::<Value>(key).map(|value| value.kind) {
+            Ok(ValueKind::String(text)) => {
+                text.split(',').map(|item| item.trim().to_owned()).filter(|item| !item.is_empty()).collect()
+            }
+            _ => self.try_get(key, "a list of strings").unwrap_or_default(),
+        }
+    }
+
+    /// A path, `None` when empty.
+    pub(super) fn path(&mut self, key: &str) -> Option<PathBuf> {
+        Some(self.get::<String>(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// A secret, given as `key` or as `key_file`; `None` when neither is there or when it is faulty.
+    pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
+        let file_key = format!("{key}_file");
+        let inline = self.try_get::<String>(key, "a string").filter(|secret| !secret.is_empty());
+        let file = self.try_get::<String>(&file_key, "a path").filter(|path| !path.is_empty()).map(PathBuf::from);
+        let secret = match (inline, file) {
+            (None, None) => return None,
+            (Some(_), Some(_)) => {
+                self.fault(key, format!("is given together with {file_key}: leave one of the two out"));
+                return None;
+            }
+            (Some(inline), None) => Secret::Inline(SecretString::from(inline)),
+            (None, Some(path)) => Secret::File(path),
+        };
+        match secret.read() {
+            Ok(_) => Some(secret),
+            Err(error) => {
+                self.fault(&file_key, error.to_string());
+                None
+            }
+        }
+    }
+}
+
+/// The dotted paths of all values that are not tables.
+fn leaves(value: &Value) -> Vec<String> {
+    fn walk(prefix: &str, value: &Value, found: &mut Vec<String>) {
+        match &value.kind {
+            ValueKind::Table(table) => {
+                for (key, value) in table {
+                    let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
+                    walk(&path, value, found);
+                }
+            }
+            _ => found.push(prefix.to_owned()),
+        }
+    }
+    let mut found = Vec::new();
+    walk("", value, &mut found);
+    found.sort();
+    found
+}
+
+fn unreadable(path: &Path, error: &ConfigError) -> Fault {
+    let what = match error {
+        ConfigError::FileParse { cause, .. } => first_line(cause),
+        _ if !path.exists() => "there is no such file".to_owned(),
+        _ => "cannot be read".to_owned(),
+    };
+    Fault { key: path.display().to_string(), what }
+}
+
+/// A parser's message quotes the faulty line below the first one, and that line may hold a secret.
+fn first_line(error: &dyn fmt::Display) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
+}
+
+/// Says what was expected, never what was found: that may be a secret in the wrong place.
+fn type_fault(error: &ConfigError, unit: &str) -> String {
+    let (expected, origin) = match error {
+        ConfigError::Type { expected, origin, .. } => (*expected, origin.as_deref()),
+        ConfigError::At { error, origin, .. } => match &**error {
+            ConfigError::Type { expected, .. } => (*expected, origin.as_deref()),
+            _ => (unit, origin.as_deref()),
+        },
+        _ => (unit, None),
+    };
+    let expected = if unit.is_empty() { expected } else { unit };
+    let origin = origin.map(|origin| format!(" (given in {origin})")).unwrap_or_default();
+    format!("has to be {expected}{origin}")
+}

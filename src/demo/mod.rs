@@ -1,0 +1,109 @@
+//! `stratus demo`: a simulated OpenWeatherMap, and with `--redis` a private redis-server, so that the whole service runs
+//! with nothing to set up. Everything else is the real program.
+
+pub mod redis_server;
+pub mod simulated;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Sources;
+use crate::http::{self, Limits};
+use crate::provision;
+use redis_server::RedisServer;
+
+/// The simulated upstream is asked by one client.
+const LIMITS: Limits = Limits { max_connections: 64, drain: std::time::Duration::from_secs(1) };
+
+/// Why the demo cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum DemoError {
+    /// No socket or no temporary folder.
+    #[error("the demo cannot start: {0}")]
+    Io(#[from] io::Error),
+    /// No certificates.
+    #[error("the demo's certificates cannot be made: {0}")]
+    Provision(#[from] provision::Error),
+    /// No redis-server.
+    #[error(transparent)]
+    Redis(#[from] redis_server::Error),
+}
+
+/// What the demo adds to the service.
+#[derive(Debug)]
+pub struct Demo {
+    upstream: SocketAddr,
+    redis: Option<(RedisServer, TempDir)>,
+    stopping: CancellationToken,
+}
+
+impl Demo {
+    /// Starts the simulated upstream on loopback and, if asked to, a private redis-server.
+    ///
+    /// # Errors
+    /// There is no redis-server to start, or no room for its files.
+    pub async fn start(with_redis: bool) -> Result<Self, DemoError> {
+        let redis = if with_redis { Some(private_redis().await?) } else { None };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let upstream = listener.local_addr()?;
+        let stopping = CancellationToken::new();
+        tokio::spawn(http::serve(listener, simulated::router(), LIMITS, stopping.clone()));
+        Ok(Self { upstream, redis, stopping })
+    }
+
+    /// The configuration of a service on top of it. The environment does not count: a demo is the same everywhere.
+    pub fn sources(&self) -> Sources {
+        let mut settings = vec![
+            ("upstream.base_url", format!("http://{}", self.upstream)),
+            ("upstream.api_key", "simulated".to_owned()),
+            ("log.format", "pretty".to_owned()),
+        ];
+        match &self.redis {
+            None => settings.push(("store.backend", "memory".to_owned())),
+            Some((server, dir)) => {
+                let file = |name: &str| dir.path().join("secrets").join(name).display().to_string();
+                settings.extend([
+                    ("redis.url", server.url()),
+                    ("redis.password_file", file("redis-password")),
+                    ("redis.ca_file", file("ca.crt")),
+                    ("redis.cert_file", file("stratus.crt")),
+                    ("redis.key_file", file("stratus.key")),
+                    ("encryption.keys_file", file("encryption-keys")),
+                    ("admin.token_file", file("admin-token")),
+                ]);
+            }
+        }
+        let overrides = settings.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+        Sources { files: Vec::new(), environment: HashMap::new(), overrides }
+    }
+
+    /// Where the records are, for people.
+    pub fn store(&self) -> String {
+        match &self.redis {
+            None => "this process's memory".to_owned(),
+            Some((server, _)) => {
+                format!("a private redis-server on port {}: TLS, client certificate, ACL user", server.port())
+            }
+        }
+    }
+
+    /// Stops what was started and removes its files.
+    pub async fn stop(self) {
+        self.stopping.cancel();
+        if let Some((mut server, _dir)) = self.redis {
+            server.stop().await;
+        }
+    }
+}
+
+async fn private_redis() -> Result<(RedisServer, TempDir), DemoError> {
+    let dir = tempfile::Builder::new().prefix("stratus-demo-").tempdir()?;
+    provision::init(&dir.path().join("secrets"), None, &[])?;
+    let server = RedisServer::start(dir.path(), 0).await?;
+    Ok((server, dir))
+}

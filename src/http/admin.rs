@@ -1,0 +1,126 @@
+//! The operators' listener: health, metrics, status, purge.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Json, Response};
+use axum::routing::{get, post};
+use secrecy::ExposeSecret;
+use serde::Deserialize;
+use serde_json::json;
+use subtle::ConstantTimeEq;
+use tokio_util::sync::CancellationToken;
+
+use super::problem::Problem;
+use crate::cache::{Cache, StoreState};
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+use crate::weather::Location;
+
+/// A purge names one place; nothing longer belongs here.
+const MAX_BODY_BYTES: usize = 4_096;
+
+/// What the operators' routes look at.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The cache.
+    pub cache: Cache,
+    /// The metrics.
+    pub metrics: Arc<Metrics>,
+    /// The token for the routes that change state; without one they are off.
+    pub token: Option<Secret>,
+    /// Cancelled when the service stops.
+    pub stopping: CancellationToken,
+    /// Whether there is a key to ask the upstream with.
+    pub has_upstream_key: bool,
+    /// When the service started.
+    pub started: Instant,
+}
+
+pub(super) fn routes(state: AdminState) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .route("/purge", post(purge))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(state)
+}
+
+/// Ready until it stops. Not a matter of Redis: without it answers come from upstream, and one outage of Redis must not
+/// take every replica out.
+async fn readyz(State(state): State<AdminState>) -> Result<&'static str, Problem> {
+    if state.stopping.is_cancelled() { Err(Problem::draining()) } else { Ok("ready\n") }
+}
+
+async fn metrics(State(state): State<AdminState>) -> Response {
+    let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    ([(CONTENT_TYPE, open_metrics)], state.metrics.render()).into_response()
+}
+
+async fn status(State(state): State<AdminState>) -> Response {
+    let store_state = state.cache.store_state().borrow().clone();
+    let store = match store_state {
+        StoreState::Connecting => json!({"kind": state.cache.store_kind(), "state": "connecting"}),
+        StoreState::Up => json!({"kind": state.cache.store_kind(), "state": "up"}),
+        StoreState::Down { reason, fix } => {
+            json!({"kind": state.cache.store_kind(), "state": "down", "reason": reason, "fix": fix})
+        }
+    };
+    let body = json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_secs": state.started.elapsed().as_secs(),
+        "stopping": state.stopping.is_cancelled(),
+        "store": store,
+        "upstream": {"key": state.has_upstream_key},
+    });
+    ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response()
+}
+
+/// Exactly one of the two.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Purge {
+    location: Option<String>,
+    all: Option<bool>,
+}
+
+async fn purge(State(state): State<AdminState>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+    authorise(state.token.as_ref(), &headers)?;
+    let form = "the body is {\"location\":\"London\"} or {\"all\":true}";
+    let purge: Purge = serde_json::from_slice(&body).map_err(|_| Problem::invalid_body(form))?;
+    let answer = match (purge.location, purge.all) {
+        (Some(location), None) => {
+            let location: Location =
+                location.parse().map_err(|error| Problem::from(crate::weather::ParameterError::Location(error)))?;
+            json!({"purged": state.cache.purge(&location).await?})
+        }
+        (None, Some(true)) => {
+            state.cache.purge_all().await?;
+            json!({"purged": "all"})
+        }
+        _ => return Err(Problem::invalid_body(form)),
+    };
+    tracing::info!(all = purge.all.is_some(), "purged by an operator");
+    Ok(Json(answer).into_response())
+}
+
+/// Compares in constant time: how long it takes says nothing about the token.
+fn authorise(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
+    let token = token.ok_or_else(Problem::admin_token_not_set)?;
+    let token = token.read().map_err(|error| {
+        tracing::error!("admin.token_file: {error}");
+        Problem::admin_token_not_set()
+    })?;
+    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    match given {
+        Some(given) if bool::from(given.ct_eq(token.expose_secret().as_bytes())) => Ok(()),
+        _ => Err(Problem::invalid_key("this needs the header `Authorization: Bearer <admin token>`")),
+    }
+}

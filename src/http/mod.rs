@@ -1,0 +1,121 @@
+//! HTTP: the two listeners, their routes and the one list of middleware.
+//!
+//! `observe` (id, log line, metrics, error bodies) → time limit → CORS → route → handler.
+
+mod admin;
+mod listener;
+mod observe;
+mod problem;
+mod weather;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{AGE, CACHE_CONTROL, ETAG, LINK, ORIGIN, RETRY_AFTER};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tower::ServiceBuilder;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+use crate::cache::Cache;
+use crate::secret::Secret;
+use crate::telemetry::Metrics;
+pub use admin::AdminState;
+pub use listener::{Limits, serve};
+use problem::Problem;
+
+/// How long a browser may remember what a preflight request allowed.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+/// The public listener.
+#[derive(Debug, Clone)]
+pub struct ServerConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// From a request's head to its answer.
+    pub request_timeout: Duration,
+    /// Open connections at most; further ones wait.
+    pub max_connections: usize,
+    /// How long requests in flight may take when the service stops.
+    pub drain: Duration,
+    /// Origins whose pages may read the answers; `*` is any.
+    pub allow_origins: Vec<String>,
+}
+
+/// The operators' listener.
+#[derive(Debug, Clone)]
+pub struct AdminConfig {
+    /// Where it listens; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The token for the routes that change state.
+    pub token: Option<Secret>,
+}
+
+/// The public routes.
+pub fn public(config: &ServerConfig, cache: Cache, metrics: Arc<Metrics>) -> Router {
+    let routes = Router::new()
+        .route("/weather/", get(weather::weather))
+        .route("/weather/{location}", get(weather::weather))
+        .with_state(cache);
+    with_middleware(routes, config.request_timeout, metrics, cors(&config.allow_origins))
+}
+
+/// The operators' routes.
+pub fn admin(state: AdminState, request_timeout: Duration) -> Router {
+    let metrics = Arc::clone(&state.metrics);
+    // No origin may read them: a page in an operator's browser must not.
+    with_middleware(admin::routes(state), request_timeout, metrics, CorsLayer::new())
+}
+
+/// The one list, outermost first.
+fn with_middleware(routes: Router, request_timeout: Duration, metrics: Arc<Metrics>, cors: CorsLayer) -> Router {
+    routes
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(
+            ServiceBuilder::new()
+                // Sees everything, also what the others refuse.
+                .layer(from_fn_with_state(metrics, observe::observe))
+                // Nobody waits for ever, whatever a handler waits for.
+                .layer(from_fn_with_state(request_timeout, time_limit))
+                // Browsers ask before they ask.
+                .layer(cors),
+        )
+}
+
+async fn time_limit(State(limit): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::request_timeout().into_response(),
+    }
+}
+
+fn cors(origins: &[String]) -> CorsLayer {
+    // What is the same for every origin must not be kept apart by origin in other caches.
+    let (allowed, vary) = if origins.iter().any(|origin| origin == "*") {
+        (AllowOrigin::any(), vec![])
+    } else {
+        (AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())), vec![ORIGIN])
+    };
+    CorsLayer::new()
+        .allow_origin(allowed)
+        .vary(vary)
+        .allow_methods([Method::GET, Method::HEAD])
+        .allow_headers([axum::http::header::IF_NONE_MATCH, observe::X_REQUEST_ID])
+        .expose_headers([
+            AGE,
+            CACHE_CONTROL,
+            ETAG,
+            LINK,
+            RETRY_AFTER,
+            weather::CACHE_STATUS,
+            weather::X_CACHE,
+            observe::X_REQUEST_ID,
+        ])
+        .max_age(PREFLIGHT_MAX_AGE)
+}

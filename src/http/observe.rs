@@ -1,0 +1,163 @@
+//! Outermost round every request: its id, its one log line, its metrics, and the body of its error.
+//!
+//! A location is private: the log line and the metrics name the route's template, never the path.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+
+use super::problem::Problem;
+use crate::telemetry::Metrics;
+
+pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
+const MAX_REQUEST_ID: usize = 128;
+
+/// How a data route was answered, as its handler tells it to the log line.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct CacheResult(pub(super) &'static str);
+
+pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let began = Instant::now();
+    let in_flight = metrics.request_began();
+    let id = request_id(request.headers());
+    let method = method(request.method());
+    let route = route(&request);
+
+    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
+    let (response, code) = with_body(response, id.to_str().unwrap_or_default());
+    let response = with_id(response, &id);
+
+    let took = began.elapsed();
+    let status = response.status().as_u16();
+    metrics.request_ended(route, method, status, took);
+    drop(in_flight);
+    tracing::info!(
+        target: "stratus::access",
+        request_id = id.to_str().unwrap_or_default(),
+        method,
+        route,
+        status,
+        code,
+        cache = response.extensions().get::<CacheResult>().map(|result| result.0),
+        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "request"
+    );
+    response
+}
+
+/// Gives an error its body; also the error's code for the log.
+fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
+    let Some(problem) = response.extensions().get::<Problem>() else { return (response, None) };
+    let code = problem.code;
+    let mut rendered = problem.render(id);
+    let (parts, _) = response.into_parts();
+    for (name, value) in &parts.headers {
+        if name != axum::http::header::CONTENT_LENGTH {
+            rendered.headers_mut().entry(name).or_insert_with(|| value.clone());
+        }
+    }
+    if let Some(result) = parts.extensions.get::<CacheResult>() {
+        rendered.extensions_mut().insert(*result);
+    }
+    (rendered, Some(code))
+}
+
+fn with_id(mut response: Response, id: &HeaderValue) -> Response {
+    response.headers_mut().insert(X_REQUEST_ID, id.clone());
+    response
+}
+
+/// The caller's own id if it is well-formed, else 128 random bits.
+fn request_id(headers: &HeaderMap) -> HeaderValue {
+    let well_formed = |id: &&HeaderValue| {
+        let bytes = id.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
+        (1..=MAX_REQUEST_ID).contains(&bytes.len()) && bytes.iter().all(plain)
+    };
+    if let Some(id) = headers.get(X_REQUEST_ID).filter(well_formed) {
+        return id.clone();
+    }
+    let random = (u128::from(random()) << 64) | u128::from(random());
+    HeaderValue::try_from(format!("{random:032x}")).unwrap_or_else(|_| HeaderValue::from_static("0"))
+}
+
+/// An id only has to be different from others; it is no secret.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}
+
+/// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
+fn route(request: &Request) -> &'static str {
+    match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/weather/{location}" | "/weather/") => "/weather/{location}",
+        Some("/livez") => "/livez",
+        Some("/readyz") => "/readyz",
+        Some("/metrics") => "/metrics",
+        Some("/status") => "/status",
+        Some("/purge") => "/purge",
+        _ => "other",
+    }
+}
+
+/// Methods are free text on the wire, so a label has only the known ones.
+fn method(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::OPTIONS => "OPTIONS",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::Body;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
+    #[tokio::test]
+    async fn a_panic_becomes_a_problem_with_the_request_id_and_is_counted() {
+        let metrics = Metrics::new();
+        let app = Router::new()
+            .route("/livez", get(|| async { panic!("a bug") as StatusOnly }))
+            .layer(axum::middleware::from_fn_with_state(Arc::clone(&metrics), observe));
+        let request = Request::builder().uri("/livez").header("x-request-id", "abc").body(Body::empty()).unwrap();
+        let response = app.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers()["x-request-id"], "abc");
+        let body = axum::body::to_bytes(response.into_body(), 4_096).await.unwrap();
+        let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((&problem["code"], &problem["request_id"]), (&"internal".into(), &"abc".into()));
+        assert!(!problem["detail"].as_str().unwrap().contains("a bug"));
+        assert!(metrics.render().contains(r#"route="/livez",method="GET",status="500"} 1"#));
+    }
+
+    type StatusOnly = axum::http::StatusCode;
+
+    #[test]
+    fn only_well_formed_ids_of_callers_are_kept() {
+        let id = |text: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(X_REQUEST_ID, text.parse().unwrap());
+            request_id(&headers).to_str().unwrap().to_owned()
+        };
+        assert_eq!(id("req-1.2:3"), "req-1.2:3");
+        for bad in ["", "a b", "a\"b", "é", &"x".repeat(129)] {
+            assert_eq!(id(bad).len(), 32, "{bad}");
+            assert_ne!(id(bad), id(bad));
+        }
+    }
+}

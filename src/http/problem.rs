@@ -1,0 +1,190 @@
+//! Errors as callers see them: RFC 9457 problem details with a stable code. The only place that turns the errors of the
+//! modules into status and code; what is internal stays in the log.
+
+use std::time::Duration;
+
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::cache::{GetError, StoreError};
+use crate::weather::{ParameterError, SourceError};
+
+/// How long a caller should wait when it is not known how long something lasts.
+const SHORT_WAIT: Duration = Duration::from_secs(5);
+/// An operator has to act; asking every few seconds helps nobody.
+const OPERATOR_WAIT: Duration = Duration::from_secs(60);
+
+/// An error on its way to a caller. It becomes a body where the request id is known, in `observe`.
+#[derive(Debug, Clone)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    pub(super) code: &'static str,
+    title: &'static str,
+    detail: String,
+    retry_after: Option<Duration>,
+}
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    request_id: &'a str,
+}
+
+impl Problem {
+    fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
+        Self { status, code, title, detail: detail.into(), retry_after: None }
+    }
+
+    fn retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
+        self
+    }
+
+    pub(super) fn not_found() -> Self {
+        let detail = "there is nothing at this address; weather is at /weather/London";
+        Self::new(StatusCode::NOT_FOUND, "not-found", "No such address", detail)
+    }
+
+    pub(super) fn method_not_allowed() -> Self {
+        let detail = "this address does not take that method; the Allow header lists those it takes";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    }
+
+    pub(super) fn internal() -> Self {
+        let detail = "the service made a mistake; the request id helps its operator to find it";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Internal error", detail)
+    }
+
+    pub(super) fn request_timeout() -> Self {
+        let detail = "the answer took too long";
+        Self::new(StatusCode::GATEWAY_TIMEOUT, "upstream-timeout", "Upstream timeout", detail)
+    }
+
+    pub(super) fn invalid_key(detail: &str) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid-key", "Invalid key", detail)
+    }
+
+    pub(super) fn admin_token_not_set() -> Self {
+        let detail = "changing state is off: set admin.token_file to turn it on";
+        Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)
+    }
+
+    pub(super) fn invalid_body(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-body", "Invalid body", detail)
+    }
+
+    pub(super) fn draining() -> Self {
+        let detail = "the service is stopping";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "Stopping", detail).retry_after(SHORT_WAIT)
+    }
+
+    /// The whole answer.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let body = Body {
+            r#type: format!("urn:stratus:problem:{}", self.code),
+            title: self.title,
+            status: self.status.as_u16(),
+            detail: &self.detail,
+            code: self.code,
+            request_id,
+        };
+        let bytes = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response = (self.status, bytes).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Some(wait) = self.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        }
+        response
+    }
+}
+
+/// Hands the problem to `observe`, which knows the request id.
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<ParameterError> for Problem {
+    fn from(error: ParameterError) -> Self {
+        let detail = error.to_string();
+        match error {
+            ParameterError::Location(_) => {
+                Self::new(StatusCode::BAD_REQUEST, "invalid-location", "Invalid location", detail)
+            }
+            _ => Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", detail),
+        }
+    }
+}
+
+impl From<GetError> for Problem {
+    fn from(error: GetError) -> Self {
+        match error {
+            GetError::Source(error) => error.into(),
+            GetError::Lost => Self::internal(),
+        }
+    }
+}
+
+impl From<SourceError> for Problem {
+    fn from(error: SourceError) -> Self {
+        use StatusCode as S;
+        match error {
+            SourceError::UnknownLocation => {
+                let detail = "OpenWeatherMap does not know this place; a country helps: /weather/London,GB";
+                Self::new(S::NOT_FOUND, "unknown-location", "Unknown location", detail)
+            }
+            SourceError::NoKey => {
+                let detail = "this service has no key for OpenWeatherMap yet; its operator has to give one";
+                Self::new(S::SERVICE_UNAVAILABLE, "no-upstream-key", "No upstream key", detail)
+                    .retry_after(OPERATOR_WAIT)
+            }
+            SourceError::RejectedKey => {
+                let detail = "OpenWeatherMap refuses this service's key; its operator has to replace it";
+                Self::new(S::BAD_GATEWAY, "upstream-rejected-key", "Upstream rejected the key", detail)
+            }
+            SourceError::BudgetExhausted { retry_after } => {
+                let detail =
+                    "no more calls to OpenWeatherMap are possible now; places asked for before are still answered";
+                Self::new(S::SERVICE_UNAVAILABLE, "upstream-budget-exhausted", "Upstream budget exhausted", detail)
+                    .retry_after(retry_after)
+            }
+            SourceError::Timeout => {
+                let detail = "OpenWeatherMap did not answer in time";
+                Self::new(S::GATEWAY_TIMEOUT, "upstream-timeout", "Upstream timeout", detail)
+            }
+            SourceError::Unavailable => {
+                let detail = "OpenWeatherMap cannot be reached";
+                Self::new(S::SERVICE_UNAVAILABLE, "upstream-unavailable", "Upstream unavailable", detail)
+                    .retry_after(SHORT_WAIT)
+            }
+            SourceError::Failed => {
+                let detail = "OpenWeatherMap answered with an error of its own";
+                Self::new(S::BAD_GATEWAY, "upstream-failed", "Upstream failed", detail)
+            }
+            SourceError::InvalidResponse => {
+                let detail = "OpenWeatherMap answered with something that is not weather";
+                Self::new(S::BAD_GATEWAY, "upstream-invalid-response", "Invalid response from upstream", detail)
+            }
+        }
+    }
+}
+
+/// For the admin routes, where the store is what is asked for.
+impl From<StoreError> for Problem {
+    fn from(_: StoreError) -> Self {
+        let detail = "the store cannot be used now, so nothing was purged; /status says why";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable", detail)
+            .retry_after(SHORT_WAIT)
+    }
+}

@@ -1,0 +1,143 @@
+//! `GET /weather/{location}`: a question in, OpenWeatherMap's bytes out, with the headers that caches understand.
+
+use axum::extract::{RawQuery, State};
+use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use sha2::{Digest, Sha256};
+
+use super::observe::CacheResult;
+use super::problem::Problem;
+use crate::cache::{Answer, Cache, CacheConfig, GetError, Origin, age};
+use crate::weather::{Query, SourceError};
+
+/// RFC 9211.
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
+/// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
+const LICENCE: HeaderValue = HeaderValue::from_static(
+    "<https://openweathermap.org/>; rel=\"license\"; title=\"Weather data provided by OpenWeather\"",
+);
+
+pub(super) async fn weather(
+    State(cache): State<Cache>,
+    uri: Uri,
+    RawQuery(parameters): RawQuery,
+    headers: HeaderMap,
+) -> Response {
+    let segment = uri.path().strip_prefix("/weather/").unwrap_or_default();
+    let query = match Query::parse(segment, parameters.as_deref().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(error) => return Problem::from(error).into_response(),
+    };
+    match cache.get(query).await {
+        Ok(answer) => answered(&answer, cache.config(), cache.now_ms(), &headers),
+        Err(error) => failed(error),
+    }
+}
+
+fn answered(answer: &Answer, config: CacheConfig, now_ms: u64, request: &HeaderMap) -> Response {
+    let etag = etag(&answer.body);
+    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, &etag));
+    let mut response =
+        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { answer.body.clone().into_response() };
+    let ttl = config.ttl_secs(answer.fetched_at_ms, now_ms);
+    let (status, word) = cache_status(answer.origin, ttl);
+
+    let headers = response.headers_mut();
+    if unchanged {
+        headers.remove(CONTENT_TYPE);
+    } else {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    }
+    headers.insert(ETAG, header(etag));
+    headers.insert(CACHE_CONTROL, header(cache_control(config, ttl)));
+    headers.insert(AGE, HeaderValue::from(age(answer.fetched_at_ms, now_ms).as_secs()));
+    headers.insert(CACHE_STATUS, header(status));
+    headers.insert(X_CACHE, HeaderValue::from_static(word));
+    headers.insert(LINK, LICENCE);
+    response.extensions_mut().insert(CacheResult(word));
+    response
+}
+
+fn failed(error: GetError) -> Response {
+    let status = match error {
+        GetError::Source(SourceError::UnknownLocation) => "stratus; fwd=miss; fwd-status=404",
+        _ => "stratus; fwd=miss",
+    };
+    let mut response = Problem::from(error).into_response();
+    response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(status));
+    response.headers_mut().insert(X_CACHE, HeaderValue::from_static("MISS"));
+    response.extensions_mut().insert(CacheResult("MISS"));
+    response
+}
+
+/// A strong tag of the bytes (RFC 9110, section 8.8.3): the first 16 bytes of their SHA-256.
+fn etag(body: &[u8]) -> String {
+    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..16]))
+}
+
+/// `If-None-Match` compares weakly (RFC 9110, section 13.1.2).
+fn matches(value: &HeaderValue, etag: &str) -> bool {
+    let Ok(value) = value.to_str() else { return false };
+    value.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn cache_control(config: CacheConfig, ttl: i64) -> String {
+    format!(
+        "public, max-age={}, stale-while-revalidate={}, stale-if-error={}",
+        ttl.max(0),
+        config.stale_while_revalidate.as_secs(),
+        config.stale_if_error.as_secs()
+    )
+}
+
+/// `Cache-Status` (RFC 9211) and `X-Cache`.
+fn cache_status(origin: Origin, ttl: i64) -> (String, &'static str) {
+    match origin {
+        Origin::Store(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "HIT"),
+        Origin::Stale(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "STALE"),
+        Origin::Source { stored, collapsed } => {
+            let stored = if stored { "; stored" } else { "" };
+            let collapsed = if collapsed { "; collapsed" } else { "" };
+            (format!("stratus; fwd=miss; fwd-status=200{stored}{collapsed}"), "MISS")
+        }
+    }
+}
+
+/// For text that this file put together from ASCII.
+fn header(text: String) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_strong_and_is_compared_weakly() {
+        let tag = etag(b"{}");
+        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 24, "{tag}");
+        assert_ne!(tag, etag(b"{ }"));
+        for (value, expected) in [
+            (tag.clone(), true),
+            (format!("W/{tag}"), true),
+            (format!("\"x\", {tag}"), true),
+            ("*".into(), true),
+            ("\"x\"".into(), false),
+        ] {
+            assert_eq!(matches(&HeaderValue::try_from(value.as_str()).unwrap(), &tag), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn cache_status_tells_every_origin_apart() {
+        assert_eq!(cache_status(Origin::Store("redis"), 212), ("stratus; hit; ttl=212; detail=redis".into(), "HIT"));
+        assert_eq!(cache_status(Origin::Stale("redis"), -9), ("stratus; hit; ttl=-9; detail=redis".into(), "STALE"));
+        let status = |stored, collapsed| cache_status(Origin::Source { stored, collapsed }, 300).0;
+        assert_eq!(status(true, false), "stratus; fwd=miss; fwd-status=200; stored");
+        assert_eq!(status(false, true), "stratus; fwd=miss; fwd-status=200; collapsed");
+    }
+}

@@ -1,0 +1,89 @@
+//! What a Redis server does with the generated files and the shipped `redis.conf`: whom it lets in, and to do what.
+
+use std::path::Path;
+
+use redis::{
+    Client, ClientTlsConfig, ErrorKind, IntoConnectionInfo, RedisConnectionInfo, RedisResult, ServerErrorKind,
+    TlsCertificates, Value, cmd,
+};
+
+use crate::demo::redis_server::RedisServer;
+use crate::provision;
+
+async fn server() -> (tempfile::TempDir, RedisServer) {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let dir = tempfile::tempdir().unwrap();
+    provision::init(&dir.path().join("secrets"), None, &[]).unwrap();
+    let server = RedisServer::start(dir.path(), 0).await.unwrap();
+    (dir, server)
+}
+
+/// A client with the certificate of that name (or none), logged in as `stratus` or not at all.
+fn client(dir: &Path, server: &RedisServer, certificate: Option<&str>, login: bool) -> Client {
+    let read = |name: &str| std::fs::read(dir.join("secrets").join(name)).unwrap();
+    let half = |name: &str, half| read(&format!("{name}.{half}"));
+    let client_tls =
+        certificate.map(|name| ClientTlsConfig { client_cert: half(name, "crt"), client_key: half(name, "key") });
+    let mut settings = RedisConnectionInfo::default().set_skip_set_lib_name();
+    if login {
+        let password = String::from_utf8(read("redis-password")).unwrap();
+        settings = settings.set_username("stratus").set_password(password.trim_end());
+    }
+    let address = server.url().into_connection_info().unwrap().set_redis_settings(settings);
+    Client::build_with_tls(address, TlsCertificates { client_tls, root_cert: Some(read("ca.crt")) }).unwrap()
+}
+
+async fn run(client: &Client, words: &[&str]) -> RedisResult<Value> {
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let mut command = cmd(words[0]);
+    command.arg(&words[1..]);
+    command.query_async(&mut connection).await
+}
+
+#[tokio::test]
+async fn the_user_may_do_its_four_commands_on_its_keys_and_nothing_else() {
+    let (dir, server) = server().await;
+    let stratus = client(dir.path(), &server, Some("stratus"), true);
+
+    assert_eq!(run(&stratus, &["PING"]).await.unwrap(), Value::SimpleString("PONG".to_owned()));
+    run(&stratus, &["SET", "stratus:a", "1", "PX", "60000"]).await.unwrap();
+    assert_eq!(run(&stratus, &["GET", "stratus:a"]).await.unwrap(), Value::BulkString(b"1".to_vec()));
+    assert_eq!(run(&stratus, &["UNLINK", "stratus:a"]).await.unwrap(), Value::Int(1));
+
+    let refused = "KEYS *|SCAN 0|FLUSHALL|CONFIG GET requirepass|CONFIG SET dir /tmp|EVAL return(1) 0|ACL LIST|INFO|\
+        MONITOR|REPLICAOF localhost 1|SHUTDOWN NOSAVE|SUBSCRIBE stratus:a|CLIENT LIST|MODULE LIST|\
+        DEL stratus:a|GET other:a|SET other:a 1|UNLINK other:a";
+    for line in refused.split('|') {
+        let words: Vec<&str> = line.split(' ').collect();
+        let error = run(&stratus, &words).await.expect_err(line);
+        assert_eq!(error.kind(), ErrorKind::Server(ServerErrorKind::NoPerm), "{line}: {error}");
+    }
+    // Off for everyone, which Redis looks at before it looks at the user.
+    let error = run(&stratus, &["DEBUG", "SLEEP", "0"]).await.unwrap_err();
+    assert!(error.to_string().contains("DEBUG command not allowed"), "{error}");
+}
+
+#[tokio::test]
+async fn strangers_are_refused() {
+    let (dir, server) = server().await;
+
+    let nobody = client(dir.path(), &server, Some("stratus"), false);
+    let error = run(&nobody, &["PING"]).await.unwrap_err();
+    assert!(error.to_string().contains("Authentication required"), "{error}");
+
+    // The password alone is not enough, nor is a certificate of another purpose or another CA.
+    run(&client(dir.path(), &server, None, true), &["PING"]).await.unwrap_err();
+    run(&client(dir.path(), &server, Some("https"), true), &["PING"]).await.unwrap_err();
+    let other = tempfile::tempdir().unwrap();
+    let secrets = other.path().join("secrets");
+    provision::init(&secrets, None, &[]).unwrap();
+    for shared in ["ca.crt", "redis-password"] {
+        std::fs::copy(dir.path().join("secrets").join(shared), secrets.join(shared)).unwrap();
+    }
+    run(&client(other.path(), &server, Some("stratus"), true), &["PING"]).await.unwrap_err();
+    let plain = Client::open(format!("redis://127.0.0.1:{}", server.port())).unwrap();
+    run(&plain, &["PING"]).await.unwrap_err();
+
+    // The test would pass against a dead server, too.
+    run(&client(dir.path(), &server, Some("stratus"), true), &["PING"]).await.unwrap();
+}

@@ -1,0 +1,138 @@
+//! Secrets and the files they come from.
+//!
+//! A secret is a type whose `Debug` says nothing and which is wiped on drop. Where it was given as a file, the file is
+//! read again each time the secret is needed anew, so a replaced password works without a restart.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use secrecy::SecretString;
+use zeroize::Zeroizing;
+
+/// Why a secret cannot be used. The messages name files, never contents.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// The file cannot be read.
+    #[error("cannot read {path}: {error}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+    /// Everybody on the machine can read the file.
+    #[error("{path} can be read by everybody on this machine: run `chmod 600 {path}`")]
+    WorldReadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// There is nothing in the file.
+    #[error("{path} is empty")]
+    Empty {
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+/// Where a secret is kept: in the configuration itself or in a file.
+#[derive(Debug, Clone)]
+pub enum Secret {
+    /// The secret itself.
+    Inline(SecretString),
+    /// The path of a file that holds it.
+    File(PathBuf),
+}
+
+impl Secret {
+    /// The secret as it is now.
+    ///
+    /// # Errors
+    /// The file cannot be read, is empty, or is readable by everybody.
+    pub fn read(&self) -> Result<SecretString, SecretError> {
+        match self {
+            Self::Inline(secret) => Ok(secret.clone()),
+            Self::File(path) => read_secret_file(path),
+        }
+    }
+}
+
+/// Reads a secret file, less the one line end that editors and `echo` put after it.
+///
+/// # Errors
+/// The file cannot be read, is empty, or is readable by everybody.
+pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
+    refuse_world_readable(path)?;
+    let text = fs::read_to_string(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
+    let text = Zeroizing::new(text);
+    let trimmed = text.strip_suffix('\n').unwrap_or(&text);
+    let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
+    if trimmed.is_empty() {
+        return Err(SecretError::Empty { path: path.to_owned() });
+    }
+    Ok(SecretString::from(trimmed))
+}
+
+/// Refuses a file whose mode lets others read it.
+///
+/// # Errors
+/// It does, or the file cannot be looked at.
+pub fn refuse_world_readable(path: &Path) -> Result<(), SecretError> {
+    let metadata = fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
+    if mode(&metadata) & 0o007 != 0 {
+        return Err(SecretError::WorldReadable { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+#[cfg(unix)]
+fn mode(metadata: &fs::Metadata) -> u32 {
+    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
+}
+
+#[cfg(not(unix))]
+fn mode(_: &fs::Metadata) -> u32 {
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use secrecy::ExposeSecret;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn file(contents: &str, mode: u32) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(file.path(), contents).unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(mode)).unwrap();
+        file
+    }
+
+    #[test]
+    fn one_line_end_is_cut_and_nothing_else() {
+        for (contents, expected) in [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s \n\n", " s \n")] {
+            let file = file(contents, 0o600);
+            assert_eq!(read_secret_file(file.path()).unwrap().expose_secret(), expected);
+        }
+    }
+
+    #[test]
+    fn a_world_readable_an_empty_and_a_missing_file_are_refused_with_the_fix() {
+        let open = file("s3cret", 0o644);
+        let error = read_secret_file(open.path()).unwrap_err().to_string();
+        assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
+        assert!(matches!(read_secret_file(file("\n", 0o640).path()), Err(SecretError::Empty { .. })));
+        assert!(matches!(read_secret_file(Path::new("/nonexistent/x")), Err(SecretError::Read { .. })));
+    }
+
+    #[test]
+    fn a_replaced_file_is_read_anew_and_debug_shows_nothing() {
+        let file = file("one", 0o600);
+        let secret = Secret::File(file.path().to_owned());
+        assert_eq!(secret.read().unwrap().expose_secret(), "one");
+        fs::write(file.path(), "two").unwrap();
+        assert_eq!(secret.read().unwrap().expose_secret(), "two");
+        let inline = Secret::Inline(SecretString::from("hidden"));
+        assert!(!format!("{inline:?}").contains("hidden"));
+    }
+}

@@ -1,0 +1,176 @@
+//! The metrics, one registry a server, so that two servers in one process do not mix theirs.
+//!
+//! Labels have few values and never a location, a key, an address or a caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+type Labels<const N: usize> = [(&'static str, &'static str); N];
+
+/// All counters and gauges, by what they count.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<[(&'static str, String); 3], Counter>,
+    request_duration: Histogram,
+    in_flight: Gauge,
+    answers: Family<Labels<1>, Counter>,
+    store_failures: Family<Labels<2>, Counter>,
+    store_up: Gauge,
+    unopened: Family<Labels<1>, Counter>,
+    upstream_calls: Family<Labels<1>, Counter>,
+    upstream_duration: Histogram,
+}
+
+impl Metrics {
+    /// An empty set.
+    pub fn new() -> Arc<Self> {
+        // 0.1 ms to 13 s.
+        let histogram = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
+        let mut metrics = Self {
+            registry: Registry::with_prefix("stratus"),
+            requests: Family::default(),
+            request_duration: histogram(),
+            in_flight: Gauge::default(),
+            answers: Family::default(),
+            store_failures: Family::default(),
+            store_up: Gauge::default(),
+            unopened: Family::default(),
+            upstream_calls: Family::default(),
+            upstream_duration: histogram(),
+        };
+        metrics.register();
+        Arc::new(metrics)
+    }
+
+    fn register(&mut self) {
+        let registry = &mut self.registry;
+        registry.register(
+            "http_requests",
+            "HTTP requests answered, by route, method and status",
+            self.requests.clone(),
+        );
+        registry.register_with_unit(
+            "http_request_duration",
+            "Time from a request's head to its answer",
+            Unit::Seconds,
+            self.request_duration.clone(),
+        );
+        registry.register("http_requests_in_flight", "HTTP requests being answered now", self.in_flight.clone());
+        registry.register(
+            "cache_answers",
+            "Questions, by how they were answered: hit, miss, stale, failed",
+            self.answers.clone(),
+        );
+        registry.register(
+            "store_failures",
+            "Operations on the store that failed, by operation and reason",
+            self.store_failures.clone(),
+        );
+        registry.register("store_up", "1 while the store can be used", self.store_up.clone());
+        registry.register("records_not_opened", "Sealed records that did not open, by reason", self.unopened.clone());
+        registry.register("upstream_calls", "Calls to the upstream, by outcome", self.upstream_calls.clone());
+        registry.register_with_unit(
+            "upstream_call_duration",
+            "Time of a call to the upstream",
+            Unit::Seconds,
+            self.upstream_duration.clone(),
+        );
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        let build = Family::<Labels<1>, Gauge>::default();
+        build.get_or_create(&version).set(1);
+        registry.register("build_info", "1, with the version as a label", build);
+    }
+
+    /// A request came in; the value counts it as being answered until it is dropped.
+    pub fn request_began(&self) -> InFlight {
+        self.in_flight.inc();
+        InFlight(self.in_flight.clone())
+    }
+
+    /// A request was answered. `route` is the route's template, never the path.
+    pub fn request_ended(&self, route: &'static str, method: &'static str, status: u16, took: Duration) {
+        let labels = [("route", route.to_owned()), ("method", method.to_owned()), ("status", status.to_string())];
+        self.requests.get_or_create(&labels).inc();
+        self.request_duration.observe(took.as_secs_f64());
+    }
+
+    /// A question was answered: `hit`, `miss`, `stale` or `failed`.
+    pub fn answered(&self, how: &'static str) {
+        self.answers.get_or_create(&[("result", how)]).inc();
+    }
+
+    /// An operation on the store failed.
+    pub fn store_failed(&self, operation: &'static str, reason: &'static str) {
+        self.store_failures.get_or_create(&[("operation", operation), ("reason", reason)]).inc();
+    }
+
+    /// The store can be used, or no longer.
+    pub fn set_store_up(&self, up: bool) {
+        self.store_up.set(i64::from(up));
+    }
+
+    /// A record did not open.
+    pub fn record_not_opened(&self, reason: &'static str) {
+        self.unopened.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A call to the upstream ended.
+    pub fn upstream_called(&self, outcome: &'static str, took: Duration) {
+        self.upstream_calls.get_or_create(&[("outcome", outcome)]).inc();
+        self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// Everything in the OpenMetrics text format.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        if encode(&mut text, &self.registry).is_err() {
+            tracing::error!("the metrics could not be written");
+        }
+        text
+    }
+}
+
+/// One request being answered.
+#[derive(Debug)]
+pub struct InFlight(Gauge);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_can_be_read_in_the_text_format() {
+        let metrics = Metrics::new();
+        metrics.request_ended("/weather/{location}", "GET", 200, Duration::from_millis(3));
+        metrics.answered("hit");
+        metrics.record_not_opened("truncated");
+        let in_flight = metrics.request_began();
+        let text = metrics.render();
+        for line in [
+            r#"stratus_http_requests_total{route="/weather/{location}",method="GET",status="200"} 1"#,
+            r#"stratus_cache_answers_total{result="hit"} 1"#,
+            r#"stratus_records_not_opened_total{reason="truncated"} 1"#,
+            "stratus_http_request_duration_seconds_count 1",
+            "stratus_http_requests_in_flight 1",
+            concat!(r#"stratus_build_info{version=""#, env!("CARGO_PKG_VERSION"), r#""} 1"#),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing in\n{text}");
+        }
+        drop(in_flight);
+        assert!(metrics.render().contains("stratus_http_requests_in_flight 0"));
+    }
+}
