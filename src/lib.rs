@@ -1,4 +1,26 @@
-//! Stratus
+//! Stratus stands between weather apps and OpenWeatherMap: it answers `GET /weather/{location}` from a Redis in which
+//! nothing can be read, and asks OpenWeatherMap only when it must.
+//!
+//! # The life of a request
+//!
+//! 1. [`http`] `listener` accepts the connection: bounded in number, slow clients are cut.
+//! 2. [`http`] `observe` gives the request its id and, at the end, its one log line and its metrics. Then the time limit
+//!    and CORS.
+//! 3. [`http`] `weather`, the handler: [`weather::Query::parse`] makes one canonical question of the path and the
+//!    parameters. What is wrong ends here, before any cache or network.
+//! 4. [`cache::Cache::get`] joins the one load of this question, or leads it.
+//! 5. The load reads the record under its keyed name from Redis (or memory) and opens it: [`crypto::Keyring::open`].
+//!    Fresh: that is the answer. Anything else, from a Redis that is away to a flipped bit, is a counted miss.
+//! 6. [`upstream::Upstream`] asks OpenWeatherMap, within its limits, and believes only what is weather.
+//! 7. The answer is sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given.
+//! 8. Did the upstream fail? A copy that is not dead yet is given, marked stale; else a typed error.
+//! 9. [`http`] `weather` and `problem` turn the answer or the error into status, headers and bytes.
+//!
+//! # Who knows whom
+//!
+//! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` knows the store and the
+//! sealing but no HTTP; `crypto` knows only bytes; `weather` are the words they share and does no I/O. `cache` and
+//! `upstream` meet in one trait, [`weather::Source`]. `tests/architecture.rs` holds every file to this.
 
 pub mod app;
 pub mod cache;

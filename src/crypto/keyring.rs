@@ -159,17 +159,21 @@ impl Keyring {
     }
 }
 
-/// A new line for a key file, `id:base64`, with a random id.
+/// A new line for a key file, `id:base64`, without its line end. The id is random, so that keys of two files do not
+/// collide.
 ///
 /// # Errors
 /// The operating system gave no random bytes.
-pub fn generate_key_line() -> Result<Zeroizing<String>, SealError> {
+pub fn generate_key_line() -> Result<Zeroizing<String>, getrandom::Error> {
     let mut id = [0; 4];
     let mut master = Zeroizing::new([0; KEY_BYTES]);
-    getrandom::fill(&mut id).map_err(|_| SealError::NoRandomness)?;
-    getrandom::fill(master.as_mut_slice()).map_err(|_| SealError::NoRandomness)?;
-    let encoded = Zeroizing::new(STANDARD.encode(master.as_slice()));
-    Ok(Zeroizing::new(format!("k{:08x}:{}", u32::from_be_bytes(id), encoded.as_str())))
+    getrandom::fill(&mut id)?;
+    getrandom::fill(master.as_mut_slice())?;
+    // Room for all of it and a line end: a growing String would leave parts of the key behind in memory.
+    let mut line = Zeroizing::new(String::with_capacity(64));
+    line.push_str(&format!("k{:08x}:", u32::from_be_bytes(id)));
+    STANDARD.encode_string(master.as_slice(), &mut line);
+    Ok(line)
 }
 
 /// The ids in the text of a key file with their line numbers (from 1), in order.

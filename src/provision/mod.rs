@@ -9,13 +9,15 @@ mod files;
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
 use certificates::{Authority, Role};
 use files::Plan;
+
+use crate::crypto::generate_key_line;
 
 const CA: &str = "ca";
 const REDIS_USERS: &str = "redis-users.acl";
@@ -247,16 +249,9 @@ fn random_secret() -> Result<Zeroizing<String>, Error> {
     Ok(line)
 }
 
-/// `id:base64-of-32-bytes`, one line of a key file. The id is random, so that keys of two folders do not collide.
+/// A key file of one fresh key.
 fn encryption_key_line() -> Result<Zeroizing<String>, Error> {
-    let mut id = [0; 4];
-    getrandom::fill(&mut id)?;
-    let mut key = Zeroizing::new([0; SECRET_BYTES]);
-    getrandom::fill(key.as_mut_slice())?;
-    // Room for all of it: a growing String would leave parts of the key behind in memory.
-    let mut line = Zeroizing::new(String::with_capacity(64));
-    line.push_str(&format!("k{:08x}:", u32::from_be_bytes(id)));
-    STANDARD.encode_string(key.as_slice(), &mut line);
+    let mut line = generate_key_line()?;
     line.push('\n');
     Ok(line)
 }

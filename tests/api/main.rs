@@ -1,4 +1,7 @@
 //! The service over HTTP, on real parts: a real server, a real redis-server, a scripted upstream. One file a promise.
 
+mod admin;
+mod bodies;
 mod caching;
+mod contract;
 mod harness;

@@ -129,6 +129,9 @@ impl Redis {
             ("redis.key_file", file("stratus.key")),
             ("encryption.keys_file", file("encryption-keys")),
             ("admin.token_file", file("admin-token")),
+            // A busy machine is not an absent Redis; tests of timeouts set their own.
+            ("redis.command_timeout_ms", "5000".to_owned()),
+            ("redis.connect_timeout_ms", "5000".to_owned()),
         ]
         .map(|(key, value)| (key.to_owned(), value))
         .to_vec()

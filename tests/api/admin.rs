@@ -1,0 +1,104 @@
+//! What operators ask: health, metrics, status, purge.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::harness::{Answer, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+
+const TOKEN: &str = "a-token-for-tests";
+
+async fn purge(service: &Service, token: &str, body: serde_json::Value) -> Answer {
+    answer(service.admin_request(Method::POST, "/purge").bearer_auth(token).json(&body)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_status_and_metrics_are_open_on_the_admin_listener_only() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("London"))).await;
+    let service = Setup::memory(&upstream).start().await;
+    service.get("/weather/London").await;
+    assert_eq!(service.admin_get("/livez").await.text(), "alive\n");
+    assert_eq!(service.admin_get("/readyz").await.text(), "ready\n");
+    let status = service.admin_get("/status").await.json();
+    assert_eq!(status["store"], json!({"kind": "memory", "state": "up"}));
+    assert_eq!((&status["upstream"]["key"], &status["stopping"]), (&json!(true), &json!(false)));
+    assert_eq!(service.metric(r#"stratus_cache_answers_total{result="miss"}"#).await, 1);
+    assert_eq!(service.metric(r#"stratus_upstream_calls_total{outcome="ok"}"#).await, 1);
+    let type_ = service.admin_get("/metrics").await.header("content-type").to_owned();
+    assert!(type_.starts_with("application/openmetrics-text"), "{type_}");
+    assert_eq!(service.admin_get("/weather/London").await.code(), "not-found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_forgets_every_variant_of_one_place_and_no_other() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let service = Setup::redis(&upstream, &redis).start().await;
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    let london = ["/weather/London", "/weather/London?units=imperial&lang=de", "/weather/London?lang=zh-tw"];
+    for path in london.iter().chain(&["/weather/Paris"]) {
+        service.get(path).await;
+    }
+    let purged = purge(&service, token.trim(), json!({"location": " LONDON "})).await;
+    assert_eq!((purged.status.as_u16(), purged.json()), (200, json!({"purged": 3})));
+    assert_eq!(service.get("/weather/Paris").await.x_cache(), "HIT");
+    for path in london {
+        assert_eq!(service.get(path).await.x_cache(), "MISS", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_of_everything_reaches_all_replicas_and_new_records_live() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let one = Setup::redis(&upstream, &redis).start().await;
+    let two = Setup::redis(&upstream, &redis).clock(&one.clock).start().await;
+    for path in ["/weather/London", "/weather/Paris"] {
+        one.get(path).await;
+        assert_eq!(two.get(path).await.x_cache(), "HIT");
+    }
+    one.clock.advance(Duration::from_secs(1));
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    assert_eq!(purge(&one, token.trim(), json!({"all": true})).await.json(), json!({"purged": "all"}));
+    one.clock.advance(Duration::from_secs(1));
+    for path in ["/weather/London", "/weather/Paris"] {
+        assert_eq!(two.get(path).await.x_cache(), "MISS", "{path}");
+        assert_eq!(one.get(path).await.x_cache(), "HIT", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_needs_the_token_and_a_body_it_understands() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("London"))).await;
+    let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
+    service.get("/weather/London").await;
+    for token in ["", "wrong", "a-token-for-test", "a-token-for-tests2"] {
+        let refused = purge(&service, token, json!({"all": true})).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (401, "invalid-key"), "{token}");
+    }
+    for bad in
+        [json!({}), json!([]), json!({"all": false}), json!({"location": "London", "all": true}), json!({"x": 1})]
+    {
+        let refused = purge(&service, TOKEN, bad.clone()).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid-body"), "{bad}");
+    }
+    assert_eq!(purge(&service, TOKEN, json!({"location": "91,0"})).await.code(), "invalid-location");
+    assert_eq!(service.get("/weather/London").await.x_cache(), "HIT");
+
+    let without = Setup::memory(&upstream).start().await;
+    let refused = purge(&without, "", json!({"all": true})).await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (403, "admin-token-not-set"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_cannot_reach_redis_says_so() {
+    let (upstream, mut redis) = (ScriptedUpstream::start(Reply::json(200, body("London"))).await, Redis::start().await);
+    let mut service = Setup::redis(&upstream, &redis).start().await;
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    redis.server.stop().await;
+    service.store_down().await;
+    for what in [json!({"location": "London"}), json!({"all": true})] {
+        let refused = purge(&service, token.trim(), what).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (503, "store-unavailable"));
+        assert!(!refused.header("retry-after").is_empty());
+    }
+}

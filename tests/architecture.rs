@@ -1,0 +1,110 @@
+//! The import arrows: who may know whom. A new arrow is a decision, made here and in `src/lib.rs`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Importer, then whom it may import. `app` is the composition root and may know everyone.
+const ARROWS: [(&str, &[&str]); 13] = [
+    ("main", &["cli"]),
+    ("cli", &["app", "cache", "clock", "config", "crypto", "demo", "provision", "telemetry", "upstream", "weather"]),
+    ("app", &["cache", "clock", "config", "http", "telemetry", "upstream"]),
+    ("config", &["cache", "crypto", "http", "secret", "telemetry", "upstream"]),
+    ("demo", &["config", "http", "provision"]),
+    ("http", &["cache", "secret", "telemetry", "weather"]),
+    ("cache", &["clock", "crypto", "secret", "telemetry", "weather"]),
+    ("upstream", &["clock", "secret", "telemetry", "weather"]),
+    ("provision", &["crypto"]),
+    ("crypto", &[]),
+    ("weather", &[]),
+    ("telemetry", &[]),
+    ("secret", &[]),
+];
+
+fn rust_files(dir: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files.extend(rust_files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+    files
+}
+
+/// The module that a file belongs to and its text, less its tests.
+fn modules() -> Vec<(String, PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    rust_files(&src)
+        .into_iter()
+        .filter(|path| path.file_name().unwrap() != "lib.rs" && !path.to_str().unwrap().contains("tests.rs"))
+        .map(|path| {
+            let relative = path.strip_prefix(&src).unwrap();
+            let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+            let text = fs::read_to_string(&path).unwrap();
+            let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
+            (first.trim_end_matches(".rs").to_owned(), path, code)
+        })
+        .collect()
+}
+
+/// The modules of this crate that a text names, less those in comments.
+fn imports(code: &str) -> BTreeSet<String> {
+    let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
+    code.lines()
+        .map(|line| line.split("//").next().unwrap())
+        .flat_map(|line| {
+            line.match_indices("crate::")
+                .chain(line.match_indices("stratus::"))
+                .map(|(at, found)| name(&line[at + found.len()..]))
+                .collect::<Vec<_>>()
+        })
+        .filter(|name| !name.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_file_imports_only_what_its_module_may_know() {
+    let mut wrong = Vec::new();
+    for (module, path, code) in modules() {
+        let Some((_, allowed)) = ARROWS.iter().find(|(importer, _)| *importer == module) else {
+            assert!(imports(&code).is_empty(), "{} imports, but `{module}` has no arrows", path.display());
+            continue;
+        };
+        for import in imports(&code) {
+            if import != module && !allowed.contains(&import.as_str()) {
+                wrong.push(format!("{}: {module} -> {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_list_of_arrows_names_none_that_is_not_used() {
+    let modules = modules();
+    for (importer, allowed) in ARROWS {
+        let used: BTreeSet<_> =
+            modules.iter().filter(|(module, ..)| module == importer).flat_map(|(_, _, code)| imports(code)).collect();
+        for import in allowed {
+            assert!(used.contains(*import), "{importer} -> {import} is allowed but unused");
+        }
+    }
+}
+
+#[test]
+fn redis_and_the_upstream_api_are_each_known_in_one_place() {
+    for (module, path, code) in modules() {
+        let code: String = code.lines().map(|line| line.split("//").next().unwrap()).collect();
+        let path = path.to_str().unwrap();
+        assert!(!code.contains("redis::cmd") || path.contains("cache/redis"), "{path} speaks to Redis");
+        assert!(!code.contains("axum") || ["http", "demo"].contains(&module.as_str()), "{path} knows axum");
+        let knows_api = code.contains("\"/data/2.5") || code.contains("/data/2.5/weather\"");
+        assert!(
+            !knows_api || path.ends_with("openweather.rs") || path.contains("demo/simulated"),
+            "{path} knows the API"
+        );
+    }
+}
