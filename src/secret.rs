@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
@@ -79,27 +80,16 @@ pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
 /// It does, or the file cannot be looked at.
 pub fn refuse_world_readable(path: &Path) -> Result<(), SecretError> {
     let metadata = fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
-    if mode(&metadata) & 0o007 != 0 {
+    if metadata.permissions().mode() & 0o007 != 0 {
         return Err(SecretError::WorldReadable { path: path.to_owned() });
     }
     Ok(())
-}
-
-#[cfg(unix)]
-fn mode(metadata: &fs::Metadata) -> u32 {
-    std::os::unix::fs::PermissionsExt::mode(&metadata.permissions())
-}
-
-#[cfg(not(unix))]
-fn mode(_: &fs::Metadata) -> u32 {
-    0
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use secrecy::ExposeSecret;
-    use std::os::unix::fs::PermissionsExt;
 
     fn file(contents: &str, mode: u32) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();

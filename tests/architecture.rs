@@ -56,7 +56,9 @@ fn imports(module: &str, code: &str) -> BTreeSet<String> {
     let name = |rest: &str| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>();
     code.lines()
         .map(|line| line.split("//").next().unwrap())
-        .flat_map(|line| line.match_indices(root).map(|(at, found)| name(&line[at + found.len()..])).collect::<Vec<_>>())
+        .flat_map(|line| {
+            line.match_indices(root).map(|(at, found)| name(&line[at + found.len()..])).collect::<Vec<_>>()
+        })
         .filter(|name| !name.is_empty())
         .collect()
 }
@@ -82,8 +84,11 @@ fn every_file_imports_only_what_its_module_may_know() {
 fn the_list_of_arrows_names_none_that_is_not_used() {
     let modules = modules();
     for (importer, allowed) in ARROWS {
-        let used: BTreeSet<_> =
-            modules.iter().filter(|(module, ..)| module == importer).flat_map(|(module, _, code)| imports(module, code)).collect();
+        let used: BTreeSet<_> = modules
+            .iter()
+            .filter(|(module, ..)| module == importer)
+            .flat_map(|(module, _, code)| imports(module, code))
+            .collect();
         for import in allowed {
             assert!(used.contains(*import), "{importer} -> {import} is allowed but unused");
         }

@@ -4,6 +4,22 @@
 //!   nothing is ever opened by trying keys.
 //! - [`envelope`] is the byte layout of a sealed record and what is authenticated with it.
 //! - [`RecordName`] is what a record is called in Redis: a keyed digest, so that a list of all cities matches nothing.
+//!
+//! ```
+//! use stratus::crypto::{Keyring, OpenError, Times};
+//!
+//! let ring = Keyring::ephemeral()?;
+//! let london = ring.names("london").remove(0);
+//! let paris = ring.names("paris").remove(0);
+//! let times = Times { fetched_at_ms: 1_000, expires_at_ms: 2_000 };
+//!
+//! let sealed = ring.seal(&london, times, b"12 degrees")?;
+//! assert_eq!(ring.open(&london, &sealed, 1_500).unwrap().plaintext, b"12 degrees");
+//! // Moved to another name, or past its end, it does not open.
+//! assert_eq!(ring.open(&paris, &sealed, 1_500).unwrap_err(), OpenError::NotAuthentic);
+//! assert_eq!(ring.open(&london, &sealed, 2_000).unwrap_err(), OpenError::Expired);
+//! # Ok::<(), stratus::crypto::SealError>(())
+//! ```
 
 pub mod envelope;
 mod keyring;

@@ -100,7 +100,7 @@ fn secrets_have_256_bits_and_differ() {
     assert_ne!(password, token);
     let line = text(&dir, ENCRYPTION_KEYS);
     let (id, key) = line.trim_end().split_once(':').unwrap();
-    assert_eq!(STANDARD.decode(key).unwrap().len(), 32);
+    assert_eq!(base64::engine::general_purpose::STANDARD.decode(key).unwrap().len(), 32);
     assert!(id.len() == 9 && id.starts_with('k') && id[1..].bytes().all(|b| b"0123456789abcdef".contains(&b)), "{id}");
     assert_eq!(text(&dir, REDIS_USERS), redis_acl(password.trim_end()));
 }

@@ -1,4 +1,14 @@
 //! The words of the domain: a place, a question about it, the answer, and who can be asked. No I/O.
+//!
+//! ```
+//! use stratus::weather::Query;
+//!
+//! // Two spellings of one question, one canonical form.
+//! let one = Query::parse("S%C3%A3o%20Paulo,%20BR", "lang=pt-BR").unwrap();
+//! let two = Query::parse("sa%CC%83o+paulo,br", "lang=pt_br&units=metric").unwrap();
+//! assert_eq!(one, two);
+//! assert_eq!(one.location.to_string(), "são paulo,br");
+//! ```
 
 mod location;
 mod query;

@@ -1,0 +1,38 @@
+# The build stage has the C library of the Debian release that the final stage has: trixie, 13.
+FROM rust:1-slim-trixie AS build
+WORKDIR /build
+# rust-toolchain.toml is not copied: with rustup in the image it would make each build download another toolchain.
+# The image's compiler has to be at least rust-version of Cargo.toml, and cargo says so if it is not.
+
+# The dependencies alone, on an empty program: a layer that is kept until Cargo.toml or Cargo.lock changes.
+COPY Cargo.toml Cargo.lock ./
+RUN mkdir src && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+ && cargo build --release --locked \
+ && rm -r src
+
+COPY . .
+# Cargo compares times, and the program's files are older than the empty program's.
+RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin stratus
+
+# A new named volume takes owner and mode from the folder it is mounted over, so these are made for the user below.
+RUN mkdir -m 0700 /secrets /redis-secrets
+
+
+# libc, CA certificates and nothing else: no shell, no package manager.
+FROM gcr.io/distroless/cc-debian13:nonroot
+LABEL org.opencontainers.image.title="Stratus" \
+      org.opencontainers.image.description="A caching, encrypting shield between weather apps and OpenWeatherMap" \
+      org.opencontainers.image.licenses="MIT OR Apache-2.0"
+COPY --from=build --chown=65532:65532 /secrets /secrets
+COPY --from=build --chown=65532:65532 /redis-secrets /redis-secrets
+# Owned by root: the service cannot change its own program.
+COPY --from=build /build/target/release/stratus /usr/local/bin/stratus
+# By number, so that Kubernetes can tell that it is not root (runAsNonRoot).
+USER 65532:65532
+EXPOSE 3000
+# /readyz through the program itself, because there is no shell and no curl. It gives up by itself after 5 s; until the
+# first success it is asked each second, so that whoever waits for the service does not wait for nothing.
+HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --start-interval=1s --retries=3 \
+    CMD ["/usr/local/bin/stratus", "healthcheck"]
+ENTRYPOINT ["/usr/local/bin/stratus"]
+CMD ["serve"]
