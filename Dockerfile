@@ -30,9 +30,9 @@ COPY --from=build /build/target/release/stratus /usr/local/bin/stratus
 # By number, so that Kubernetes can tell that it is not root (runAsNonRoot).
 USER 65532:65532
 EXPOSE 3000
-# /readyz through the program itself, because there is no shell and no curl. It gives up by itself after 5 s; until the
-# first success it is asked each second, so that whoever waits for the service does not wait for nothing.
-HEALTHCHECK --interval=10s --timeout=6s --start-period=30s --start-interval=1s --retries=3 \
+# /readyz through the program itself, because there is no shell and no curl; it gives up by itself after 5 s. The first
+# probe comes one interval after the start, so a longer interval would hold up whoever waits for the service.
+HEALTHCHECK --interval=5s --timeout=6s --start-period=10s --retries=3 \
     CMD ["/usr/local/bin/stratus", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/stratus"]
 CMD ["serve"]

@@ -1,5 +1,7 @@
 //! The import arrows: who may know whom. A new arrow is a decision, made here and in `src/lib.rs`.
 
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};

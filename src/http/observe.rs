@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::problem::Problem;
-use crate::telemetry::Metrics;
+use crate::telemetry::{InFlight, Metrics};
 
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
@@ -23,34 +23,70 @@ const MAX_REQUEST_ID: usize = 128;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CacheResult(pub(super) &'static str);
 
-pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let began = Instant::now();
-    let in_flight = metrics.request_began();
-    let id = request_id(request.headers());
-    let method = method(request.method());
-    let route = route(&request);
+/// The status that is logged and counted for a request whose caller left before the answer (nginx's number for it; it
+/// is never sent).
+const CLIENT_LEFT: u16 = 499;
 
+pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let observation = Observation {
+        began: Instant::now(),
+        _in_flight: metrics.request_began(),
+        metrics,
+        method: method(request.method()),
+        route: route(&request),
+        id: id.clone(),
+        ended: false,
+    };
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
-    let (response, code) = with_body(response, id.to_str().unwrap_or_default());
-    let response = with_id(response, &id);
-
-    let took = began.elapsed();
-    let status = response.status().as_u16();
-    metrics.request_ended(route, method, status, took);
-    drop(in_flight);
-    tracing::info!(
-        target: "stratus::access",
-        request_id = id.to_str().unwrap_or_default(),
-        method,
-        route,
-        status,
-        code,
-        cache = response.extensions().get::<CacheResult>().map(|result| result.0),
-        duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
+    let (mut response, code) = with_body(response, id.to_str().unwrap_or_default());
+    response.headers_mut().insert(X_REQUEST_ID, id);
+    let cache = response.extensions().get::<CacheResult>().map(|result| result.0);
+    observation.end(response.status().as_u16(), code, cache);
     response
+}
+
+/// What is told of a request when it ends; dropped before that, the caller left.
+struct Observation {
+    began: Instant,
+    metrics: Arc<Metrics>,
+    method: &'static str,
+    route: &'static str,
+    id: HeaderValue,
+    _in_flight: InFlight,
+    ended: bool,
+}
+
+impl Observation {
+    fn end(mut self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
+        self.tell(status, code, cache);
+        self.ended = true;
+    }
+
+    fn tell(&self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
+        let took = self.began.elapsed();
+        self.metrics.request_ended(self.route, self.method, status, took);
+        tracing::info!(
+            target: "stratus::access",
+            request_id = self.id.to_str().unwrap_or_default(),
+            method = self.method,
+            route = self.route,
+            status,
+            code,
+            cache,
+            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+            "request"
+        );
+    }
+}
+
+impl Drop for Observation {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.tell(CLIENT_LEFT, Some("client-left"), None);
+        }
+    }
 }
 
 /// Gives an error its body; also the error's code for the log.
@@ -68,11 +104,6 @@ fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
         rendered.extensions_mut().insert(*result);
     }
     (rendered, Some(code))
-}
-
-fn with_id(mut response: Response, id: &HeaderValue) -> Response {
-    response.headers_mut().insert(X_REQUEST_ID, id.clone());
-    response
 }
 
 /// The caller's own id if it is well-formed, else 128 random bits.

@@ -4,4 +4,4 @@ mod log;
 mod metrics;
 
 pub use log::{LogConfig, LogFormat, install as install_log};
-pub use metrics::Metrics;
+pub use metrics::{InFlight, Metrics};

@@ -125,6 +125,20 @@ async fn a_client_that_leaves_takes_nobody_with_it_and_its_answer_is_stored() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_caller_who_left_is_counted_and_no_longer_in_flight() {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    let service = Setup::memory(&upstream).start().await;
+    let leaving = tokio::spawn(service.request(Method::GET, "/weather/Lima").send());
+    upstream.wait_for_calls(1).await;
+    leaving.abort();
+    let left = r#"stratus_http_requests_total{route="/weather/{location}",method="GET",status="499"}"#;
+    let counted = async { while service.metric(left).await == 0 {} };
+    tokio::time::timeout(Duration::from_secs(20), counted).await.expect("the request is counted");
+    // The one that asks for the metrics.
+    assert_eq!(service.metric("stratus_http_requests_in_flight").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_answer_costs_no_body() {
     let upstream = ScriptedUpstream::start(Reply::json(200, body("Bern"))).await;
     let service = Setup::memory(&upstream).start().await;
