@@ -1,7 +1,7 @@
 //! Examines a Redis as an operator would: can it be used, and can it be used for nothing else?
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, ServerErrorKind};
+use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
 
 use super::RedisConfig;
 use super::link::{Login, client, connect};
@@ -62,12 +62,8 @@ fn advice(trouble: Trouble) -> Advice {
 async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<String, Advice> {
     let mut allowed = Vec::new();
     for (name, arguments) in FORBIDDEN {
-        let refused = redis::cmd(name)
-            .arg(arguments)
-            .exec_async(connection)
-            .await
-            .is_err_and(|error| error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm));
-        if !refused {
+        let answer = redis::cmd(name).arg(arguments).exec_async(connection).await;
+        if !answer.is_err_and(|error| is_refusal(&error)) {
             allowed.push(if name == "GET" { "GET outside stratus:*" } else { name });
         }
     }
@@ -78,6 +74,12 @@ async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<Strin
         what: format!("the user may also run {}", allowed.join(", ")),
         fix: "take its line from the redis-users.acl that `stratus init` writes".to_owned(),
     })
+}
+
+/// Refused to this user, or (DEBUG, where it is off in redis.conf) to everybody: Redis looks at that first.
+fn is_refusal(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
+        || error.detail().is_some_and(|detail| detail.starts_with("DEBUG command not allowed"))
 }
 
 async fn default_user(config: &RedisConfig) -> Result<String, Advice> {
