@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline};
+use redis::{Cmd, Pipeline, RedisResult};
 use url::Url;
 
 use super::{StoreError, StoreState};
@@ -61,9 +61,13 @@ impl RedisStore {
         for name in names {
             gets.add_command(Cmd::get(name));
         }
-        let values: Vec<Option<Vec<u8>>> =
-            self.link.run(|mut connection| async move { gets.query_async(&mut connection).await }).await?;
-        Ok(values.into_iter().map(|value| value.map(Bytes::from)).collect())
+        // One value that cannot be read must not take the others with it.
+        gets.ignore_errors();
+        let values = self.link.run(|mut connection| async move {
+            let values: Vec<RedisResult<Option<Vec<u8>>>> = gets.query_async(&mut connection).await?;
+            values.into_iter().map(or_unreadable).collect::<RedisResult<Vec<_>>>()
+        });
+        Ok(values.await?.into_iter().map(|value| value.map(Bytes::from)).collect())
     }
 
     pub(super) async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
@@ -89,5 +93,14 @@ impl RedisStore {
         } else {
             tracing::info!("Redis stores records again");
         }
+    }
+}
+
+/// A value of another type than ours (somebody put a list there) counts as an empty record, which does not open: only a
+/// miss, and only there.
+fn or_unreadable(value: RedisResult<Option<Vec<u8>>>) -> RedisResult<Option<Vec<u8>>> {
+    match value {
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some(Vec::new())),
+        value => value,
     }
 }
