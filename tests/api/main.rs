@@ -5,3 +5,5 @@ mod bodies;
 mod caching;
 mod contract;
 mod harness;
+mod privacy;
+mod security;

@@ -1,5 +1,7 @@
 //! The real server on port 0, a real redis-server with TLS and an ACL user, a scripted upstream, a proxy that can hurt.
 
+pub(crate) mod inspector;
+pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod upstream;
 
@@ -22,6 +24,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use inspector::Inspector;
+pub(crate) use program::Program;
 pub(crate) use proxy::TcpProxy;
 pub(crate) use upstream::{Gate, Reply, ScriptedUpstream};
 
@@ -179,6 +183,11 @@ impl Setup {
     pub(crate) fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = clock.clone();
         self
+    }
+
+    /// Starts the built program, with the system's clock, in place of a service in this process.
+    pub(crate) async fn program(self) -> Program {
+        Program::serve(&self.settings).await
     }
 
     pub(crate) async fn start(self) -> Service {

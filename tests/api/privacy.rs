@@ -1,0 +1,273 @@
+//! What callers ask about and what the service holds in trust stays where it belongs: not in Redis, not on the wire to
+//! it, not in the log, not in an answer.
+
+use std::collections::HashSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::harness::upstream::Request;
+use crate::harness::{
+    API_KEY, Answer, Inspector, Program, Redis, Reply, ScriptedUpstream, Setup, TcpProxy, answer, body,
+};
+
+/// Tokens that callers present and that nobody should print, right or wrong.
+const WRONG_TOKEN: &str = "canary-wrong-admin-token";
+const CALLERS_KEY: &str = "canary-callers-own-key";
+
+/// What was asked about, in every spelling in which it could turn up; none of it can turn up by chance (as part of a
+/// time of day, say).
+const PLACES: [&str; 9] =
+    ["qanarytown", "qanáry", "qan%c3%a1ry", "qan\\u00e1ry", "83.27", "171.93", "76543219876", "qz98vx", "qanard"];
+
+fn path(place: &str) -> String {
+    format!("/weather/{place}")
+}
+
+/// Every form in which a place can be named.
+const ASKED: [&str; 6] =
+    ["Qanarytown", "QANARYTOWN,GB", "Qan%C3%A1ry", "83.27,-171.93", "id:76543219876", "zip:QZ98VX,GB"];
+
+/// A service for which a busy machine is not yet a broken Redis.
+fn patient(upstream: &ScriptedUpstream, redis: &Redis, port: u16) -> Setup {
+    Setup::redis_through(upstream, redis, port)
+        .set("redis.connect_timeout_ms", 20_000)
+        .set("redis.command_timeout_ms", 20_000)
+}
+
+/// The secrets of a deployment, by name.
+fn secrets(redis: &Redis) -> Vec<(&'static str, String)> {
+    let read = |name| std::fs::read_to_string(redis.secret(name)).expect("a secret").trim().to_owned();
+    let key = read("encryption-keys");
+    let key = key.split_once(':').expect("an id and a key").1;
+    let token = read("admin-token");
+    let secrets = vec![
+        ("the upstream's key", API_KEY.to_owned()),
+        ("the password of Redis", read("redis-password")),
+        ("the admin token", token),
+        ("the encryption key", key.to_owned()),
+        ("a wrong admin token", WRONG_TOKEN.to_owned()),
+        ("a caller's key", CALLERS_KEY.to_owned()),
+    ];
+    assert!(secrets.iter().all(|(_, secret)| secret.len() >= 20), "short ones could turn up by chance");
+    secrets
+}
+
+fn contains(bytes: &[u8], part: &str) -> bool {
+    bytes.to_ascii_lowercase().windows(part.len()).any(|window| window == part.to_ascii_lowercase().as_bytes())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_and_the_wire_to_it_show_neither_place_nor_weather_nor_password() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Qanarytown"))).await;
+    let mut redis = Redis::start().await;
+    let mut inspector = Inspector::enter(&mut redis).await;
+    let proxy = TcpProxy::start(redis.server.port()).await;
+    let service = patient(&upstream, &redis, proxy.port()).start().await;
+    for place in ASKED {
+        assert_eq!(service.get(&path(place)).await.x_cache(), "MISS", "{place}");
+        assert_eq!(service.get(&path(place)).await.x_cache(), "HIT", "{place}");
+    }
+
+    let mut inside = Vec::new();
+    let names = inspector.names().await;
+    assert_eq!(names.len(), ASKED.len());
+    for name in &names {
+        inside.extend_from_slice(name.as_bytes());
+        inside.extend(inspector.value(name).await);
+        inside.extend(inspector.run::<Vec<u8>>("DUMP", name).await);
+    }
+    let wire = proxy.bytes_seen();
+    assert!(inside.len() > ASKED.len() * body("Qanarytown").len(), "the records are in there");
+    assert!(wire.len() > ASKED.len() * body("Qanarytown").len() * 2, "the records passed here, both ways");
+
+    let weather = ["clear sky", "feels_like", "stations", "2643743", "51.5085", "\"cod\":200"];
+    let secrets = secrets(&redis);
+    let canaries = secrets.iter().map(|(_, secret)| secret.as_str()).chain(PLACES).chain(weather);
+    for canary in canaries.chain(["metric"]) {
+        assert!(!contains(&inside, canary), "{canary} is in Redis");
+        assert!(!contains(&wire, canary), "{canary} is on the wire to Redis");
+    }
+    // Names are no secret to Redis, but they are to the wire.
+    for name in &names {
+        assert!(!contains(&wire, name), "{name} is on the wire to Redis");
+    }
+}
+
+/// Misbehaves as the place says, and gives away the key with which it was asked wherever it can.
+fn treacherous(request: &Request) -> Reply {
+    let place = request.query.iter().find(|(key, _)| key == "q").map_or("", |(_, value)| value.as_str());
+    let echo = format!(r#"{{"cod":"500","message":"{}"}}"#, request.target);
+    match place {
+        "qanardmissing" => Reply::json(404, r#"{"cod":"404","message":"city not found"}"#),
+        "qanardbroken" => Reply::json(500, echo),
+        "qanardrefused" => Reply::json(401, echo),
+        "qanardlimited" => Reply::json(429, echo),
+        "qanardhtml" => Reply::json(200, format!("<html>{echo}")),
+        "qanardinside" => Reply::json(200, echo),
+        "qanardslow" => Reply::never(),
+        "qanardclosed" => Reply::raw(""),
+        "qanardnohttp" => Reply::raw(format!("{echo}\r\n\r\n")),
+        "qanardcut" => Reply::close_mid_body(1_000, echo),
+        "qanardendless" => Reply::endless(echo),
+        "qanardmoved" => Reply::json(302, "").header("Location", &request.target),
+        _ => Reply::json(200, body("Qanarytown")).header("X-Echo", &request.target),
+    }
+}
+
+/// Has the program go through everything that can happen to a request; gives all answers.
+async fn everything(program: &Program, upstream: &ScriptedUpstream, redis: &Redis, proxy: &TcpProxy) -> Vec<Answer> {
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    let mut answers: Vec<Answer> = Vec::new();
+    // An id of its own for each, so that no random one is in the log.
+    let id = |answers: &[Answer]| format!("request-{}", answers.len());
+    let misbehaving = ["missing", "broken", "refused", "limited", "html", "inside", "slow", "closed", "nohttp", "cut"];
+    let misbehaving = misbehaving.into_iter().chain(["endless", "moved"]).map(|how| format!("Qanard{how}"));
+    let refused = [
+        "Qanarytown;drop",
+        "Qanarytown,,GB",
+        "83.27,-1711.93",
+        "83.27,171.93.1",
+        "id:76543219876x",
+        "zip:QZ98VX!",
+        "Qanarytown%FF",
+        "Qanarytown?units=Qanarytown",
+        "Qanarytown?lang=Qanarytown",
+        "Qanarytown?q=Qanarytown",
+        "Qanarytown/Qanarytown",
+    ];
+    let places = ASKED.into_iter().chain(ASKED).map(str::to_owned);
+    for place in places.chain(misbehaving).chain(refused.map(str::to_owned)) {
+        let request = program.request(Method::GET, &path(&place)).header("x-request-id", id(&answers));
+        let request =
+            request.header("x-api-key", CALLERS_KEY).header("referer", format!("https://app.example/{place}"));
+        answers.push(answer(request.bearer_auth(CALLERS_KEY)).await);
+    }
+    for (method, path) in [(Method::POST, "/weather/Qanarytown"), (Method::GET, "/Qanarytown"), (Method::HEAD, "/")] {
+        answers.push(answer(program.request(method, path).header("x-request-id", id(&answers))).await);
+    }
+    let bodies = [
+        json!({"location": "Qanarytown"}),
+        json!({"location": "83.27,-171.93"}),
+        json!({"location": "Qanarytown;"}),
+        json!({"city": "Qanarytown"}),
+        json!({"all": true}),
+    ];
+    for token in [token.trim(), WRONG_TOKEN, ""] {
+        for body in &bodies {
+            let request = program.admin_request(Method::POST, "/purge").header("x-request-id", id(&answers));
+            answers.push(answer(request.bearer_auth(token).json(body)).await);
+        }
+    }
+    upstream.stop();
+    proxy.cut();
+    for place in ["Qanarytown", "83.27,-171.93"] {
+        answers.push(answer(program.request(Method::GET, &path(place)).header("x-request-id", id(&answers))).await);
+    }
+    for path in ["/livez", "/readyz", "/status", "/metrics"] {
+        let request = program.admin_request(Method::GET, path).header("x-request-id", id(&answers));
+        let answer = answer(request).await;
+        for place in PLACES {
+            assert!(!contains(&answer.body, place), "{place} is in {path}: {}", answer.text());
+        }
+        answers.push(answer);
+    }
+
+    let statuses: HashSet<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    for status in [200, 400, 401, 404, 405, 502, 503, 504] {
+        assert!(statuses.contains(&status), "{status} did not happen: {statuses:?}");
+    }
+    let words: HashSet<&str> = answers.iter().map(Answer::x_cache).collect();
+    assert!(words.contains("HIT") && words.contains("MISS"), "{words:?}");
+    answers
+}
+
+/// Goes through everything at this level of the log; gives all that the program printed, and the answers.
+async fn printed_at(filter: &str, redis: &Redis) -> (String, Vec<Answer>) {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    upstream.reply_with(treacherous);
+    let proxy = TcpProxy::start(redis.server.port()).await;
+    let setup = patient(&upstream, redis, proxy.port()).set("upstream.timeout_ms", 1_500);
+    let program = setup.set("log.filter", filter).program().await;
+    let answers = everything(&program, &upstream, redis, &proxy).await;
+    let lines = program.stop().await;
+    assert!(lines.iter().any(|line| line.contains("stopped: every request")), "the log goes to its end");
+    assert!(lines.iter().any(|line| line.contains("until it is back")), "Redis went away meanwhile");
+    (lines.join("\n"), answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_secret_is_ever_printed_or_answered_whatever_happens_and_at_whatever_level() {
+    let redis = Redis::start().await;
+    let (log, answers) = printed_at("trace", &redis).await;
+    assert!(log.contains(r#""level":"TRACE""#), "everything is printed: {log}");
+    for (what, secret) in secrets(&redis) {
+        assert!(!contains(log.as_bytes(), &secret), "{what} is in the log: {}", lines_with(&log, &secret));
+        for answer in &answers {
+            let headers = format!("{:?}", answer.headers);
+            assert!(!contains(headers.as_bytes(), &secret), "{what} is in {headers}");
+            assert!(!contains(&answer.body, &secret), "{what} is in {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn at_the_default_level_no_place_is_printed_whatever_happens() {
+    let redis = Redis::start().await;
+    let (log, _) = printed_at("info", &redis).await;
+    for place in PLACES {
+        assert!(!contains(log.as_bytes(), place), "{place} is in the log: {}", lines_with(&log, place));
+    }
+    for (what, secret) in secrets(&redis) {
+        assert!(!contains(log.as_bytes(), &secret), "{what} is in the log: {}", lines_with(&log, &secret));
+    }
+}
+
+fn lines_with(log: &str, part: &str) -> String {
+    log.lines().filter(|line| contains(line.as_bytes(), part)).collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_request_has_one_log_line_with_the_id_of_its_answer() {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    upstream.reply_with(treacherous);
+    let program = Setup::memory(&upstream).program().await;
+    let weather = "/weather/{location}";
+    let public = [
+        (Method::GET, "/weather/Qanarytown", weather, "MISS"),
+        (Method::GET, "/weather/Qanarytown", weather, "HIT"),
+        (Method::HEAD, "/weather/Qanarytown", weather, "HIT"),
+        (Method::GET, "/weather/Qanardmissing", weather, "MISS"),
+        (Method::GET, "/weather/Qanardbroken", weather, "MISS"),
+        (Method::GET, "/weather/", weather, ""),
+        (Method::GET, "/weather/Qanarytown?units=x", weather, ""),
+        (Method::POST, "/weather/Qanarytown", weather, ""),
+        (Method::GET, "/Qanarytown", "other", ""),
+    ];
+    let admin = [(Method::GET, "/livez", "/livez", ""), (Method::POST, "/purge", "/purge", "")];
+    let requests =
+        public.map(|(method, path, route, cache)| (program.request(method.clone(), path), method, route, cache));
+    let admin =
+        admin.map(|(method, path, route, cache)| (program.admin_request(method.clone(), path), method, route, cache));
+    let mut expected = Vec::new();
+    for (number, (request, method, route, cache)) in requests.into_iter().chain(admin).enumerate() {
+        // Every second caller brings an id.
+        let own = (number % 2 == 0).then(|| format!("own-{number}"));
+        let answer = answer(own.iter().fold(request, |request, own| request.header("x-request-id", own))).await;
+        let id = answer.header("x-request-id").to_owned();
+        assert!(own.is_none_or(|own| own == id));
+        expected.push((id, method, route, cache, answer.status.as_u16()));
+    }
+
+    let lines = program.stop().await;
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "request").collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (id, method, route, cache, status)) in lines.iter().zip(expected) {
+        let text = |name: &str| line[name].as_str().unwrap_or_default();
+        assert_eq!((text("request_id"), text("level")), (id.as_str(), "INFO"), "{line}");
+        assert_eq!((text("method"), text("route"), text("cache")), (method.as_str(), route, cache), "{line}");
+        assert_eq!(line["status"], status, "{line}");
+        assert!(line["duration_us"].is_u64(), "{line}");
+    }
+}
