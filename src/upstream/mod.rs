@@ -119,6 +119,10 @@ impl Upstream {
             body => body?,
         };
         openweather::judge(status.as_u16(), &body, retry_after)?;
+        if repeats(&body, key.expose_secret()) {
+            tracing::error!("the upstream repeated our key in an answer, which is not passed on");
+            return Err(SourceError::InvalidResponse);
+        }
         Ok(Fetched { body, fetched_at_ms: self.clock.now_ms() })
     }
 
@@ -160,6 +164,11 @@ pub struct Examination {
     pub status: u16,
     /// The `Date` header (RFC 9110, section 6.6.1).
     pub date: Option<String>,
+}
+
+/// Whether a body holds the key. A key is 32 characters; something much shorter may stand in a body by chance.
+fn repeats(body: &[u8], key: &str) -> bool {
+    key.len() >= 16 && body.windows(key.len()).any(|window| window == key.as_bytes())
 }
 
 /// The only place that looks at an error of the client: it holds the URL with the key and is dropped here.

@@ -271,3 +271,15 @@ async fn every_request_has_one_log_line_with_the_id_of_its_answer() {
         assert!(line["duration_us"].is_u64(), "{line}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_repeats_our_key_is_not_passed_on() {
+    let telling = body("London").replace("stations", API_KEY);
+    let upstream = ScriptedUpstream::start(Reply::json(200, telling)).await;
+    let service = Setup::memory(&upstream).start().await;
+    let refused = service.get("/weather/London").await;
+    assert_eq!((refused.status.as_u16(), refused.code().as_str()), (502, "upstream-invalid-response"));
+    assert!(!refused.text().contains(API_KEY));
+    upstream.reply(Reply::json(200, body("London")));
+    assert_eq!(service.get("/weather/London").await.x_cache(), "MISS");
+}
