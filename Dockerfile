@@ -15,16 +15,16 @@ COPY . .
 RUN touch src/main.rs src/lib.rs && cargo build --release --locked --bin stratus
 
 # A new named volume takes owner and mode from the folder it is mounted over, so these are made for the user below.
-RUN mkdir -m 0700 /secrets /redis-secrets
+# In a parent of their own, because COPY keeps the modes of what is in a folder, but not that of the folder itself.
+RUN mkdir /volumes && mkdir -m 0700 /volumes/secrets /volumes/redis-secrets
 
 
 # libc, CA certificates and nothing else: no shell, no package manager.
 FROM gcr.io/distroless/cc-debian13:nonroot
 LABEL org.opencontainers.image.title="Stratus" \
       org.opencontainers.image.description="A caching, encrypting shield between weather apps and OpenWeatherMap" \
-      org.opencontainers.image.licenses="MIT OR Apache-2.0"
-COPY --from=build --chown=65532:65532 /secrets /secrets
-COPY --from=build --chown=65532:65532 /redis-secrets /redis-secrets
+      org.opencontainers.image.licenses="MIT"
+COPY --from=build --chown=65532:65532 /volumes /
 # Owned by root: the service cannot change its own program.
 COPY --from=build /build/target/release/stratus /usr/local/bin/stratus
 # By number, so that Kubernetes can tell that it is not root (runAsNonRoot).

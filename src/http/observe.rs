@@ -67,6 +67,11 @@ impl Observation {
     fn tell(&self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
         let took = self.began.elapsed();
         self.metrics.request_ended(self.route, self.method, status, took);
+        // Probes and scrapers ask every few seconds; their lines would bury the others.
+        if matches!(self.route, "/livez" | "/readyz" | "/metrics") {
+            tracing::debug!(target: "stratus::access", route = self.route, status, "probe");
+            return;
+        }
         tracing::info!(
             target: "stratus::access",
             request_id = self.id.to_str().unwrap_or_default(),
