@@ -187,7 +187,8 @@ pub(super) async fn connect(
     config: &RedisConfig,
 ) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), Trouble> {
     let attempt = async {
-        let client = client(config, Login::Configured).map_err(|error| Trouble::of(&error))?;
+        // No network up to here: only the files can be at fault.
+        let client = client(config, Login::Configured).map_err(|_| Trouble::BadFiles)?;
         let (sender, pushes) = mpsc::unbounded_channel();
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))

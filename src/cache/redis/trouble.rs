@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -97,10 +98,15 @@ impl Trouble {
         if let Some(error) = rustls_error(error) {
             return Self::of_tls(error);
         }
-        if error.is_connection_refusal() {
-            return Self::Unreachable;
+        if error.is_timeout() {
+            return Self::CommandTimeout;
         }
-        if error.is_io_error() { Self::Disconnected } else { Self::Other }
+        // A refusal counts as dropped for the client library.
+        if error.is_connection_dropped() && !error.is_connection_refusal() {
+            return Self::Disconnected;
+        }
+        // What else can go wrong on the way: a name without an address, a network without a route.
+        if error.is_io_error() { Self::Unreachable } else { Self::Other }
     }
 
     fn of_tls(error: &rustls::Error) -> Self {
@@ -126,19 +132,13 @@ impl Trouble {
     }
 }
 
-/// The client library wraps a TLS error in an I/O error in its own.
+/// The client library wraps a TLS error in an I/O error, and that in an `Arc`, which hides it from the chain of sources.
 fn rustls_error(error: &RedisError) -> Option<&rustls::Error> {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if let Some(error) = error.downcast_ref::<rustls::Error>() {
-            return Some(error);
-        }
-        source = match error.downcast_ref::<io::Error>() {
-            Some(error) => error.get_ref().map(|inner| inner as &(dyn Error + 'static)),
-            None => error.source(),
-        };
+    let shared = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
+    match shared.downcast_ref::<io::Error>() {
+        Some(error) => error.get_ref()?.downcast_ref(),
+        None => shared.downcast_ref(),
     }
-    None
 }
 
 impl fmt::Display for Trouble {
