@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::{Failed, fail, faulty, say};
@@ -14,8 +15,9 @@ use crate::telemetry::install_log;
 pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
     let (config, listeners) = prepare(&sources).await?;
     install_log(&config.log);
+    let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
-    stop_on_signal(app.stopping())?;
+    signals.stop(app.stopping());
     app.run().await;
     Ok(())
 }
@@ -30,6 +32,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
         .push(("admin.listen".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port)).to_string()));
     let (config, listeners) = prepare(&sources).await?;
     install_log(&config.log);
+    let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
     let port = address.port();
@@ -38,7 +41,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i localhost:{port}/weather/London\n"));
     say("Ctrl-C stops it.");
-    stop_on_signal(app.stopping())?;
+    signals.stop(app.stopping());
     app.run().await;
     demo.stop().await;
     Ok(())
@@ -58,18 +61,28 @@ async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
     }
 }
 
-/// SIGTERM (a supervisor) and SIGINT (Ctrl-C) begin the ordered end.
-fn stop_on_signal(stopping: CancellationToken) -> Result<(), Failed> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let listen = |kind| signal(kind).map_err(|error| fail(1, format!("cannot listen for signals: {error}")));
-    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        tracing::info!("stopping: requests in flight may finish");
-        stopping.cancel();
-    });
-    Ok(())
+/// SIGTERM (a supervisor) and SIGINT (Ctrl-C), from when they are listened for: one that comes while the service starts
+/// is kept until it can be stopped in order.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self, Failed> {
+        let listen = |kind| signal(kind).map_err(|error| fail(1, format!("cannot listen for signals: {error}")));
+        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+    }
+
+    /// Lets the first of them begin the ordered end.
+    fn stop(mut self, stopping: CancellationToken) {
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
+            }
+            tracing::info!("stopping: requests in flight may finish");
+            stopping.cancel();
+        });
+    }
 }
