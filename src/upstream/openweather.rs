@@ -43,11 +43,12 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
 /// Whether a body is weather, by its status and by what it says itself: OpenWeatherMap has answered 200 with an error
 /// inside, and writes `cod` now as a number, now as a string.
 pub(super) fn judge(status: u16, body: &[u8], retry_after: Duration) -> Result<(), SourceError> {
-    let parsed = serde_json::from_slice::<Body>(body);
+    // serde_json does not look into the text that it skips, and JSON is UTF-8 (RFC 8259, section 8.1).
+    let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Body>(text).ok());
     if status != 200 {
-        return Err(failure(status, parsed.as_ref().ok().and_then(|body| body.message.as_deref()), retry_after));
+        return Err(failure(status, parsed.as_ref().and_then(|body| body.message.as_deref()), retry_after));
     }
-    let body = parsed.map_err(|_| SourceError::InvalidResponse)?;
+    let body = parsed.ok_or(SourceError::InvalidResponse)?;
     match body.cod.or(body.error) {
         Some(Code(200)) | None if body.weather.is_some() && body.main.is_some() => Ok(()),
         Some(Code(200)) | None => Err(SourceError::InvalidResponse),
