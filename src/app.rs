@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
-use crate::http::{self, AdminState, Limits, ServerConfig};
+use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig};
 use crate::telemetry::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -128,9 +128,13 @@ impl App {
             "listening"
         );
         let routes = http::public(&self.server, self.cache, self.metrics);
-        let limits = Limits { max_connections: self.server.max_connections, drain: self.server.drain };
+        let limits = Limits {
+            max_connections: self.server.max_connections,
+            header_timeout: HEADER_TIMEOUT,
+            drain: self.server.drain,
+        };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
-        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain };
+        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, ..limits };
 
         let admin_stopping = CancellationToken::new();
         let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));

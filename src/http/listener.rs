@@ -19,8 +19,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// From accepting (or the last answer) to a complete head; also how long an idle connection is kept.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
+/// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// A head is at most this long; ours are a few hundred bytes.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Headers of one request; more is answered 431.
@@ -33,6 +33,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct Limits {
     /// Open connections at most; further ones wait in the kernel's queue.
     pub max_connections: usize,
+    /// From accepting (or the last answer) to a complete head; also how long an idle connection is kept.
+    pub header_timeout: Duration,
     /// How long requests in flight may take once the service stops.
     pub drain: Duration,
 }
@@ -55,7 +57,7 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stoppi
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, router.clone()));
+        let connection = graceful.watch(connection(stream, router.clone(), limits.header_timeout));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!("a connection ended early: {error}");
@@ -80,10 +82,10 @@ async fn accept(
 
 type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<IntoHyper>>;
 
-fn connection(stream: TcpStream, router: Router) -> Connection {
+fn connection(stream: TcpStream, router: Router, header_timeout: Duration) -> Connection {
     http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(header_timeout)
         .max_buf_size(MAX_HEAD_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(IntoHyper(router)))
