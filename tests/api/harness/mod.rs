@@ -3,6 +3,7 @@
 pub(crate) mod inspector;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod running;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;
@@ -290,12 +291,17 @@ impl Service {
         }
     }
 
+    /// Waits until the store is down for a reason that contains `words`.
+    pub(crate) async fn store_down_because(&mut self, words: &str) {
+        self.store_becomes(|state| matches!(state, StoreState::Down { reason, .. } if reason.contains(words))).await;
+    }
+
     async fn store_becomes(&mut self, wanted: impl FnMut(&StoreState) -> bool) -> StoreState {
-        tokio::time::timeout(PATIENCE, self.store.wait_for(wanted))
-            .await
-            .expect("the store changes its state in time")
-            .expect("the service runs")
-            .clone()
+        let now = self.store.clone();
+        match tokio::time::timeout(PATIENCE, self.store.wait_for(wanted)).await {
+            Ok(state) => state.expect("the service runs").clone(),
+            Err(_) => panic!("the store did not change its state in time: {:?}", *now.borrow()),
+        }
     }
 
     /// Stops in order; whether every request in flight was answered.
