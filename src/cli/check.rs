@@ -126,6 +126,10 @@ async fn upstream(report: &mut Report, config: UpstreamConfig) {
             "OpenWeatherMap refuses the key",
             "correct upstream.api_key_file; a new key works after up to two hours",
         )),
+        Ok(seen) if seen.status == 429 => Err(advice(
+            "the key's calls are used up",
+            "wait, or get a plan with more: https://openweathermap.org/price",
+        )),
         Ok(seen) => Err(advice(format!("answers with status {}", seen.status), "is upstream.base_url right?")),
         Err(SourceError::NoKey) => Err(advice(
             "there is no key to ask with",

@@ -89,7 +89,10 @@ impl Upstream {
             }
             builder = builder.tls_certs_only(authorities);
         }
-        let client = builder.build().map_err(|_| UpstreamError::Client)?;
+        let client = builder.build().map_err(|_| match &config.ca_file {
+            Some(path) => UpstreamError::Authorities(path.clone()),
+            None => UpstreamError::Client,
+        })?;
         Ok(Self { client, config, clock, metrics })
     }
 

@@ -91,12 +91,13 @@ async fn default_user(config: &RedisConfig) -> Result<String, Advice> {
         let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
         redis::cmd("PING").exec_async(&mut connection).await
     };
-    match without_login.await {
-        Err(error) if Trouble::of(&error) == Trouble::LoginRefused => Ok("is off".to_owned()),
-        Err(error) => Err(advice(Trouble::of(&error))),
-        Ok(()) => Err(Advice {
+    match without_login.await.map_err(|error| Trouble::of(&error)) {
+        Err(Trouble::LoginRefused) => Ok("is off".to_owned()),
+        // To be refused a command one has to be in.
+        Ok(()) | Err(Trouble::NotAllowed(_)) => Err(Advice {
             what: "Redis lets anybody in without a login".to_owned(),
             fix: "put `user default reset off` into its ACL file".to_owned(),
         }),
+        Err(trouble) => Err(advice(trouble)),
     }
 }

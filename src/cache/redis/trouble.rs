@@ -36,7 +36,7 @@ impl Trouble {
             Self::Unreachable => ("cannot be reached", "start it, or correct redis.url"),
             Self::ConnectTimeout => (
                 "does not answer a connection in time",
-                "is it overloaded, or behind a firewall? see redis.connect_timeout_ms",
+                "does redis.url name its tls-port? is it overloaded, or behind a firewall? see redis.connect_timeout_ms",
             ),
             Self::CommandTimeout => {
                 ("does not answer a command in time", "is it overloaded? see redis.command_timeout_ms")
@@ -65,14 +65,16 @@ impl Trouble {
             }
             Self::NotAllowed("GET") => ("does not allow the user GET", "its ACL needs +get on ~stratus:*"),
             Self::NotAllowed("SET") => ("does not allow the user SET", "its ACL needs +set on ~stratus:*"),
+            Self::NotAllowed("UNLINK") => ("does not allow the user UNLINK", "its ACL needs +unlink on ~stratus:*"),
             Self::NotAllowed(_) => {
                 ("does not allow the user a command", "its ACL needs +get +set +unlink on ~stratus:*")
             }
             Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
             Self::Loading => ("is still loading its data", "wait"),
-            Self::BadFiles => {
-                ("cannot be dialled: the password or a certificate file is not usable", "run `stratus check`")
-            }
+            Self::BadFiles => (
+                "cannot be dialled: the password or a certificate file is not usable",
+                "redis.key_file has to be the key of redis.cert_file, and all files have to be readable",
+            ),
             Self::Other => ("answers with an error", "see its log, or run `stratus check`"),
         }
     }
