@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use reqwest::Client;
+use reqwest::{Client, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
@@ -27,6 +27,9 @@ pub(super) async fn purge(sources: Sources, locations: Vec<String>, all: bool) -
     for (what, body) in bodies {
         let sent = client()?.post(&url).bearer_auth(token.expose_secret()).json(&body).send().await;
         let response = sent.map_err(|error| unreachable(admin.listen, &error))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(fail(1, "the service has another token: admin.token_file has to be the one that it uses"));
+        }
         let purged = response.status().is_success();
         let answer: Value = response.json().await.unwrap_or_default();
         if purged {

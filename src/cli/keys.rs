@@ -7,8 +7,8 @@ use std::path::Path;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
-use super::{Failed, fail, say};
-use crate::crypto::{Keyring, generate_key_line, key_ids};
+use super::{Failed, complain, fail, say};
+use crate::crypto::{KeyFault, Keyring, generate_key_line, key_ids};
 
 pub(super) fn new() -> Result<(), Failed> {
     let line = generate_key_line().map_err(|error| fail(1, error))?;
@@ -22,6 +22,11 @@ pub(super) fn add(file: &Path) -> Result<(), Failed> {
         Err(error) if error.kind() == ErrorKind::NotFound => Zeroizing::new(String::new()),
         Err(error) => return Err(fail(1, format!("cannot read {}: {error}", file.display()))),
     };
+    // Before the new line comes on top, so that the faults name the lines that the user sees.
+    match Keyring::parse(&old) {
+        Err(faults) if faults != [KeyFault::Empty] => return Err(broken(file, &faults)),
+        _ => {}
+    }
     let line = generate_key_line().map_err(|error| fail(1, error))?;
     replace(file, &Zeroizing::new(format!("{}\n{}", line.as_str(), old.as_str())))?;
     let id = line.split(':').next().unwrap_or_default();
@@ -32,6 +37,8 @@ pub(super) fn add(file: &Path) -> Result<(), Failed> {
 pub(super) fn retire(file: &Path, id: &str) -> Result<(), Failed> {
     let text = fs::read_to_string(file).map_err(|error| fail(1, format!("cannot read {}: {error}", file.display())))?;
     let text = Zeroizing::new(text);
+    // First, because what stands before a colon in a broken file may be anything, even a key, and ids are printed.
+    Keyring::parse(&text).map_err(|faults| broken(file, &faults))?;
     let ids = key_ids(&text);
     let Some(position) = ids.iter().position(|(_, known)| *known == id) else {
         let known: Vec<_> = ids.iter().map(|(_, id)| *id).collect();
@@ -59,15 +66,18 @@ pub(super) fn retire(file: &Path, id: &str) -> Result<(), Failed> {
     Ok(())
 }
 
+/// Tells every fault of a key file.
+fn broken(file: &Path, faults: &[KeyFault]) -> Failed {
+    for fault in faults {
+        complain(format!("stratus: {}: {fault}", file.display()));
+    }
+    Failed(1)
+}
+
 /// Writes the file anew beside the old one and moves it into place, so that a crash leaves one of the two, whole. Only
 /// its owner can read it. A text that the service would refuse is not written.
 fn replace(file: &Path, text: &str) -> Result<(), Failed> {
-    if let Err(faults) = Keyring::parse(text) {
-        for fault in &faults {
-            super::complain(format!("stratus: {}: {fault}", file.display()));
-        }
-        return Err(Failed(1));
-    }
+    Keyring::parse(text).map_err(|faults| broken(file, &faults))?;
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = NamedTempFile::new_in(dir).and_then(|mut new| {
         new.write_all(text.as_bytes())?;

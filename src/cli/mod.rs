@@ -136,7 +136,10 @@ fn block_on(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Fai
 }
 
 fn init(dir: &std::path::Path, redis_dir: Option<&std::path::Path>, hosts: &[String]) -> Result<(), Failed> {
-    let report = provision::init(dir, redis_dir, hosts).map_err(|error| fail(1, error))?;
+    let report = provision::init(dir, redis_dir, hosts).map_err(|error| match error {
+        provision::Error::BadHost { .. } => fail(2, error),
+        _ => fail(1, error),
+    })?;
     for path in &report.kept {
         say(format!("kept     {}", path.display()));
     }

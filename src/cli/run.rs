@@ -35,11 +35,14 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
-    let port = address.port();
+    let host = match address.ip() {
+        ip if ip.is_unspecified() || ip == Ipv4Addr::LOCALHOST => format!("localhost:{}", address.port()),
+        _ => address.to_string(),
+    };
     say("Stratus demo: the weather is SIMULATED, made up by this program, not OpenWeatherMap's.");
     say(format!("Records are sealed with AES-256-GCM and kept in {}.", demo.store()));
     say("Try it, twice (a MISS, then a HIT):");
-    say(format!("\n    curl -i localhost:{port}/weather/London\n"));
+    say(format!("\n    curl -i {host}/weather/London\n"));
     say("Ctrl-C stops it.");
     signals.stop(app.stopping());
     app.run().await;
@@ -50,6 +53,8 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
 /// Reads the configuration and binds both addresses. All faults of both are told together, and then nothing is bound.
 async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
     let [(_, public), (_, admin)] = Config::listen_addresses(sources);
+    // The same address twice is reported by the configuration.
+    let admin = admin.filter(|admin| Some(*admin) != public || admin.port() == 0);
     let listeners = Listeners::bind(public, admin).await;
     match (Config::load(sources), listeners) {
         (Ok(config), Ok(listeners)) => Ok((config, listeners)),

@@ -198,7 +198,7 @@ fn redis(reader: &mut Reader) -> Option<RedisConfig> {
         }
     }
     let password = reader.secret("redis.password");
-    if password.is_none() {
+    if password.is_none() && !reader.is_faulty_secret("redis.password") {
         reader.fault("redis.password", "no password: give redis.password_file (`stratus init` makes one)");
     }
     let ca_file = reader.path("redis.ca_file");
@@ -211,8 +211,9 @@ fn redis(reader: &mut Reader) -> Option<RedisConfig> {
     let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
         (Some(certificate), Some(key)) => {
             readable(reader, "redis.cert_file", &certificate);
-            if let Err(error) = refuse_world_readable(&key) {
-                reader.fault("redis.key_file", error.to_string());
+            match refuse_world_readable(&key) {
+                Ok(()) => readable(reader, "redis.key_file", &key),
+                Err(error) => reader.fault("redis.key_file", error.to_string()),
             }
             Some((certificate, key))
         }
@@ -245,6 +246,9 @@ fn readable(reader: &mut Reader, key: &str, path: &std::path::Path) {
 
 fn keyring(reader: &mut Reader, required: bool) -> Option<Keyring> {
     let Some(secret) = reader.secret("encryption.keys") else {
+        if reader.is_faulty_secret("encryption.keys") {
+            return None;
+        }
         if required {
             let what = "no key to seal records with: give encryption.keys_file (`stratus init` makes one)";
             reader.fault("encryption.keys", what);

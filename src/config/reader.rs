@@ -88,6 +88,11 @@ impl Reader {
         self.faults.push(Fault { key: key.to_owned(), what: what.into() });
     }
 
+    /// Whether a fault of a secret was reported, be it given as `key` or as `key_file`.
+    pub(super) fn is_faulty_secret(&self, key: &str) -> bool {
+        self.faults.iter().any(|fault| fault.key.strip_prefix(key).is_some_and(|rest| matches!(rest, "" | "_file")))
+    }
+
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults
     }
@@ -192,7 +197,8 @@ impl Reader {
 fn leaves(value: &Value) -> Vec<String> {
     fn walk(prefix: &str, value: &Value, found: &mut Vec<String>) {
         match &value.kind {
-            ValueKind::Table(table) => {
+            // A section without keys counts as one, so that a misspelt name is told there too.
+            ValueKind::Table(table) if !table.is_empty() || prefix.is_empty() => {
                 for (key, value) in table {
                     let path = if prefix.is_empty() { key.clone() } else { format!("{prefix}.{key}") };
                     walk(&path, value, found);
