@@ -1,0 +1,63 @@
+//! Settings of things that are not built yet: refused where their neglect would be dangerous, else told.
+
+use super::harness::{Folder, Service, Settings, text};
+
+#[test]
+fn settings_that_are_not_built_and_matter_are_refused_all_at_once() {
+    let refused = [
+        ("access.required", "true"),
+        ("access.consumers_file", "consumers"),
+        ("redis.topology", "cluster"),
+        ("redis.nodes", "rediss://a:1"),
+        ("redis.sentinel_master", "mymaster"),
+        ("server.tls_cert_file", "https.crt"),
+        ("server.tls_key_file", "https.key"),
+        ("server.trusted_proxies", "192.0.2.1"),
+        ("telemetry.otlp_endpoint", "http://127.0.0.1:4317"),
+    ];
+    let settings = refused.iter().fold(Settings::memory(), |settings, (key, value)| settings.set(key, value));
+
+    let ran = settings.run(&["serve"]);
+
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    let faults = ran.faults();
+    assert_eq!(faults.len(), refused.len(), "{ran:?}");
+    for (key, _) in refused {
+        let told = |line: &&str| line.starts_with(&format!("{key}: ")) && line.contains("built into this version");
+        assert!(faults.iter().any(told), "{key}: {ran:?}");
+    }
+}
+
+#[test]
+fn a_word_that_nobody_knows_is_refused_with_those_that_are_known() {
+    let ran = Settings::memory().set("redis.topology", "ring").run(&["serve"]);
+    ran.refused("redis.topology", "has to be one of: single, sentinel, cluster");
+    let ran = Settings::memory().set("log.format", "xml").run(&["serve"]);
+    ran.refused("log.format", "has to be one of: json, pretty");
+    let ran = Settings::memory().set("log.filter", "stratus=loud").run(&["serve"]);
+    ran.refused("log.filter", "is not a list of levels such as info");
+    let ran = Settings::memory().set("server.allow_origins", "*,app.example").run(&["serve"]);
+    ran.refused("server.allow_origins", "neither \"*\" nor an origin such as https://app.example");
+}
+
+#[test]
+fn settings_without_effect_are_told_at_start_and_by_the_doctor() {
+    let settings = Settings::memory().set("cache.jitter_percent", 20).set("upstream.budget_per_day", 900);
+    let wanted =
+        ["upstream.budget_per_day has no effect in this version", "cache.jitter_percent has no effect in this version"];
+    let service = Service::start(&mut settings.command(&["serve"]));
+    let checked = settings.run(&["check"]);
+    for line in wanted {
+        assert!(service.running.read().contains(line), "{}", service.running.read());
+        assert!(checked.stdout.lines().any(|told| told == format!("note  configuration: {line}")), "{checked:?}");
+    }
+    assert_eq!(service.running.read().matches("has no effect").count(), 2);
+}
+
+#[test]
+fn their_defaults_are_told_to_nobody() {
+    let folder = Folder::new();
+    let file = folder.write("stratus.toml", include_str!("../../config/default.toml"));
+    let service = Service::start(&mut Settings::memory().command(&["serve", "--config", text(&file)]));
+    assert!(!service.running.read().contains("no effect"), "{}", service.running.read());
+}

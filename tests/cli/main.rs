@@ -1,0 +1,15 @@
+//! The command line, as its users meet it: the built program, its arguments, its output, its exit codes. One file a
+//! command.
+
+mod admin;
+mod arguments;
+mod check;
+mod check_upstream;
+mod config;
+mod config_sources;
+mod config_unbuilt;
+mod demo;
+mod harness;
+mod init;
+mod keys;
+mod redis;
