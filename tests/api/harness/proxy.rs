@@ -3,7 +3,6 @@
 
 use std::future::poll_fn;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -36,17 +35,13 @@ impl TcpProxy {
     /// Starts a proxy that forwards to the port `target`.
     pub(crate) async fn start(target: u16) -> Self {
         let wire = Arc::new(Wire {
-            target: AtomicU16::new(target),
-            accepted: AtomicUsize::new(0),
+            target,
             frozen: watch::Sender::new(false),
             from_client: Mutex::default(),
             from_server: Mutex::default(),
         });
         let served = Arc::clone(&wire);
-        let door = Door::open(move |client| {
-            served.accepted.fetch_add(1, Ordering::SeqCst);
-            Box::pin(Arc::clone(&served).forward(client))
-        });
+        let door = Door::open(move |client| Box::pin(Arc::clone(&served).forward(client)));
         Self { door, wire }
     }
 
@@ -81,22 +76,11 @@ impl TcpProxy {
     pub(crate) fn thaw(&self) {
         self.wire.frozen.send_replace(false);
     }
-
-    /// How many connections were accepted so far.
-    pub(crate) fn connections(&self) -> usize {
-        self.wire.accepted.load(Ordering::SeqCst)
-    }
-
-    /// Sends connections accepted from now on to another port.
-    pub(crate) fn retarget(&self, target: u16) {
-        self.wire.target.store(target, Ordering::SeqCst);
-    }
 }
 
 /// What all connections of a proxy have in common.
 struct Wire {
-    target: AtomicU16,
-    accepted: AtomicUsize,
+    target: u16,
     frozen: watch::Sender<bool>,
     from_client: Mutex<Vec<u8>>,
     from_server: Mutex<Vec<u8>>,
@@ -105,7 +89,7 @@ struct Wire {
 impl Wire {
     /// Joins one client to the target until both sides have ended or one of them fails.
     fn forward(self: Arc<Self>, client: TcpStream) -> impl Future<Output = ()> + Send {
-        let target = self.target.load(Ordering::SeqCst);
+        let target = self.target;
         async move {
             let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, target)).await else {
                 return;
