@@ -23,16 +23,15 @@ pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
 }
 
 pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> {
+    // First of all, so that an early Ctrl-C leaves no files behind.
+    let signals = Signals::listen()?;
     let demo = Demo::start(redis).await.map_err(|error| fail(1, error))?;
     let mut sources = demo.sources();
-    let admin_port = if listen.port() == 0 { 0 } else { listen.port().checked_add(1).unwrap_or(0) };
+    let admin = demo_admin(listen).await;
     sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
-    sources
-        .overrides
-        .push(("admin.listen".to_owned(), SocketAddr::from((Ipv4Addr::LOCALHOST, admin_port)).to_string()));
+    sources.overrides.push(("admin.listen".to_owned(), admin.to_string()));
     let (config, listeners) = prepare(&sources).await?;
     install_log(&config.log);
-    let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
     let host = match address.ip() {
@@ -48,6 +47,18 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     app.run().await;
     demo.stop().await;
     Ok(())
+}
+
+/// The demo's admin listener has no flag, so it must not be in anybody's way: the next port, or any that is free.
+async fn demo_admin(listen: SocketAddr) -> SocketAddr {
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    match listen.port().checked_add(1) {
+        Some(next) if listen.port() != 0 => {
+            let next = SocketAddr::from((Ipv4Addr::LOCALHOST, next));
+            if tokio::net::TcpListener::bind(next).await.is_ok() { next } else { any }
+        }
+        _ => any,
+    }
 }
 
 /// Reads the configuration and binds both addresses. All faults of both are told together, and then nothing is bound.

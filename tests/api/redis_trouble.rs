@@ -87,7 +87,7 @@ async fn a_right_that_is_taken_away_is_named_and_used_again_when_it_is_back() {
     for (command, reason) in [
         ("get", "does not allow the user GET"),
         ("set", "does not allow the user SET"),
-        ("unlink", "does not allow the user a command"),
+        ("unlink", "does not allow the user UNLINK"),
     ] {
         assert_eq!(redis.inspect(&["ACL", "SETUSER", "stratus", &format!("-{command}")]).await, "OK\n");
         // A right that is not used now is missed at the next connection.

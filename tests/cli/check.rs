@@ -195,7 +195,7 @@ fn the_plain_port_of_a_redis_is_told() {
     let redis = Redis::start();
     let (folder, plain) = (Folder::new(), free_address());
     let mut command = Command::new("redis-server");
-    command.args(["--port", &plain.port().to_string(), "--bind", "127.0.0.1", "--save", ""]);
+    command.args(["--port", &plain.port().to_string(), "--bind", &plain.ip().to_string(), "--save", ""]);
     let mut server = Running::start(command.current_dir(folder.path()));
     server.line("Ready to accept connections");
     // It takes the first bytes of TLS for the beginning of a command and may wait for the rest of it.

@@ -98,6 +98,7 @@ fn a_place_that_does_not_exist_is_unknown_there_too() {
     assert_eq!(problem["code"].as_str(), Some("unknown-location"));
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn the_curl_line_names_an_address_that_listens() {
     let demo = Demo::start(&["--listen", "127.0.0.2:0"]);
@@ -164,10 +165,21 @@ fn a_port_in_use_is_told_and_no_redis_and_no_file_is_left() {
     let folder = Folder::new();
     for arguments in [&["demo", "--listen", &address][..], &["demo", "--redis", "--listen", &address]] {
         let ran = run(stratus(arguments).env("TMPDIR", folder.path()));
-        ran.refused("server.listen", &format!("cannot listen on {address}"));
-        assert!(ran.stdout.is_empty(), "{ran:?}");
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(2), ""), "{ran:?}");
+        let faults = ran.faults();
+        assert_eq!(faults.len(), 1, "{ran:?}");
+        assert!(faults[0].starts_with(&format!("server.listen: cannot listen on {address}: ")), "{ran:?}");
     }
     assert!(folder.names().is_empty());
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn the_operators_listener_of_the_demo_is_in_nobodys_way() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let before = taken.local_addr().unwrap().port() - 1;
+    let demo = Demo::start(&["--listen", &format!("127.0.0.3:{before}")]);
+    assert_eq!(demo.curl().status, 200);
 }
 
 #[test]
