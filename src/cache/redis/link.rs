@@ -136,8 +136,8 @@ impl Supervisor {
     fn set_up(&mut self, live: Live) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(Some(Arc::new(live)));
-        link.state.send_replace(StoreState::Up);
         self.metrics.set_store_up(true);
+        link.state.send_replace(StoreState::Up);
         self.trouble = None;
         tracing::info!("Redis is connected");
         true
@@ -146,8 +146,8 @@ impl Supervisor {
     fn set_down(&mut self, trouble: Trouble) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(None);
-        link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
         self.metrics.set_store_up(false);
+        link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
         if self.trouble.replace(trouble) != Some(trouble) {
             tracing::warn!(fix = trouble.fix(), "{trouble}: answers come from upstream until it is back");
         }
