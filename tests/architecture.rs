@@ -1,4 +1,5 @@
-//! The import arrows: who may know whom. A new arrow is a decision, made here and in `src/lib.rs`.
+//! The import arrows: who may know whom. A new arrow is a decision, made here and in `src/lib.rs`. And that SECURITY.md
+//! names tests that exist.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -109,5 +110,22 @@ fn redis_and_the_upstream_api_are_each_known_in_one_place() {
             !knows_api || path.ends_with("openweather.rs") || path.contains("demo/simulated"),
             "{path} knows the API"
         );
+    }
+}
+
+#[test]
+fn every_claim_of_the_security_page_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("SECURITY.md")).unwrap();
+    let claims = page.split("| claim | test |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let code: String = [root.join("src"), root.join("tests")]
+        .iter()
+        .flat_map(|dir| rust_files(dir))
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let proofs: Vec<_> = claims.lines().skip(2).map(|row| row.split(" | ").nth(1).unwrap()).collect();
+    assert!(proofs.len() > 10);
+    for name in proofs.iter().flat_map(|proof| proof.split('`').skip(1).step_by(2)) {
+        assert!(code.contains(&format!("fn {name}()")), "SECURITY.md names `{name}`, which is no test");
     }
 }
