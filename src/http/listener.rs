@@ -21,7 +21,8 @@ use tower::Service;
 
 /// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
-/// A head is at most this long; ours are a few hundred bytes.
+/// A head longer than this is refused; ours are a few hundred bytes. hyper looks between reads, so one that comes in
+/// few large reads may be up to twice as long.
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Headers of one request; more is answered 431.
 const MAX_HEADERS: usize = 64;

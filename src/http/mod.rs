@@ -113,8 +113,8 @@ fn cors(origins: &[String]) -> CorsLayer {
             ETAG,
             LINK,
             RETRY_AFTER,
-            weather::CACHE_STATUS,
-            weather::X_CACHE,
+            observe::CACHE_STATUS,
+            observe::X_CACHE,
             observe::X_REQUEST_ID,
         ])
         .max_age(PREFLIGHT_MAX_AGE)

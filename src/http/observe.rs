@@ -15,7 +15,12 @@ use futures_util::FutureExt;
 use super::problem::Problem;
 use crate::telemetry::{InFlight, Metrics};
 
+/// RFC 9211.
+pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// The template of the data route.
+const WEATHER: &str = "/weather/{location}";
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -41,6 +46,9 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
     let (mut response, code) = with_body(response, id.to_str().unwrap_or_default());
+    if observation.route == WEATHER {
+        complete(response.headers_mut(), code);
+    }
     response.headers_mut().insert(X_REQUEST_ID, id);
     let cache = response.extensions().get::<CacheResult>().map(|result| result.0);
     observation.end(response.status().as_u16(), code, cache);
@@ -111,6 +119,16 @@ fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
     (rendered, Some(code))
 }
 
+/// Every answer of a data route says how it came about, also one that never reached the cache (RFC 9211, section 2).
+fn complete(headers: &mut HeaderMap, code: Option<&'static str>) {
+    if headers.contains_key(CACHE_STATUS) {
+        return;
+    }
+    let status = code.map_or_else(|| "stratus".to_owned(), |code| format!("stratus; detail={code}"));
+    headers.extend(HeaderValue::try_from(status).ok().map(|status| (CACHE_STATUS, status)));
+    headers.insert(X_CACHE, HeaderValue::from_static("MISS"));
+}
+
 /// The caller's own id if it is well-formed, else 128 random bits.
 fn request_id(headers: &HeaderMap) -> HeaderValue {
     let well_formed = |id: &&HeaderValue| {
@@ -133,7 +151,7 @@ fn random() -> u64 {
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
 fn route(request: &Request) -> &'static str {
     match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
-        Some("/weather/{location}" | "/weather/") => "/weather/{location}",
+        Some(WEATHER | "/weather/") => WEATHER,
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

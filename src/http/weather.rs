@@ -2,20 +2,17 @@
 
 use axum::extract::{RawQuery, State};
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use sha2::{Digest, Sha256};
 
-use super::observe::CacheResult;
+use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
 use crate::cache::{Answer, Cache, CacheConfig, GetError, Origin, age};
 use crate::weather::{Query, SourceError};
 
-/// RFC 9211.
-pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
-pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 /// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
 const LICENCE: HeaderValue = HeaderValue::from_static(
     "<https://openweathermap.org/>; rel=\"license\"; title=\"Weather data provided by OpenWeather\"",

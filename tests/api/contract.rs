@@ -82,6 +82,10 @@ async fn raw_get(service: &Service, path: &str) -> Refused {
     let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
     assert!(head.contains("content-type: application/problem+json"), "{path}: {head}");
     assert!(!head.to_lowercase().contains("set-cookie"), "{head}");
+    assert!(
+        head.contains("cache-status: stratus; detail=invalid-") && head.contains("x-cache: MISS"),
+        "{path}: {head}"
+    );
     let problem: serde_json::Value = serde_json::from_str(body).expect("a JSON body");
     let text = |name: &str| problem[name].as_str().unwrap_or_else(|| panic!("{name} in {body}")).to_owned();
     let status = head[9..12].parse().expect("a status");

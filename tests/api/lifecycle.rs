@@ -11,6 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::harness::program::parsed;
 use crate::harness::{Gate, Redis, Reply, ScriptedUpstream, Setup, body, raw};
 
 /// Nothing that is waited for takes this long, unless it never ends.
@@ -105,7 +106,7 @@ async fn the_program_ends_well_on_sigterm_and_sigint_and_answers_what_is_in_flig
     for name in ["TERM", "INT"] {
         let gate = Gate::new();
         let upstream = ScriptedUpstream::start(Reply::gated(gate.clone(), Reply::json(200, body("Oslo")))).await;
-        let mut program = Setup::memory(&upstream).run();
+        let program = Setup::memory(&upstream).run();
         let listening = program.logs("listening").await;
         let address = listening["public"].as_str().expect("an address").parse().expect("an address");
         let mut asking = connect(address).await;
@@ -118,7 +119,10 @@ async fn the_program_ends_well_on_sigterm_and_sigint_and_answers_what_is_in_flig
         assert!(answer.starts_with("HTTP/1.1 200 OK") && answer.ends_with(&body("Oslo")), "{answer}");
         let (status, log) = program.ended().await;
         assert_eq!(status.code(), Some(0), "{log:#?}");
-        assert!(log.iter().any(|line| line["message"] == "stopped: every request in flight was answered"), "{log:#?}");
+        assert!(
+            parsed(&log).iter().any(|line| line["message"] == "stopped: every request in flight was answered"),
+            "{log:#?}"
+        );
     }
 }
 
@@ -128,7 +132,7 @@ async fn a_signal_before_the_program_listens_is_not_lost() {
     // A Redis that takes connections and never speaks: the start waits for it.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = silent.local_addr().expect("an address").port();
-    let program = Setup::redis_through(&upstream, &redis, port).run();
+    let program = Setup::redis_through(&upstream, &redis, port).set("redis.connect_timeout_ms", 200).run();
     let held = timeout(PATIENCE, silent.accept()).await.expect("a connection in time").expect("a connection");
     program.signal("TERM").await;
     let (status, log) = program.ended().await;
@@ -142,6 +146,7 @@ async fn a_question_has_a_time_limit_of_its_own() {
     let setup = Setup::memory(&upstream).set("upstream.timeout_ms", 600_000).set("server.request_timeout_ms", 200);
     let answer = setup.start().await.get("/weather/Oslo").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (504, "upstream-timeout"));
+    assert_eq!((answer.header("cache-status"), answer.x_cache()), ("stratus; detail=upstream-timeout", "MISS"));
     assert_eq!(answer.json()["request_id"], answer.header("x-request-id"));
 }
 

@@ -4,8 +4,9 @@
 use std::collections::HashSet;
 
 use reqwest::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use crate::harness::program::parsed;
 use crate::harness::upstream::Request;
 use crate::harness::{
     API_KEY, Answer, Inspector, Program, Redis, Reply, ScriptedUpstream, Setup, TcpProxy, answer, body,
@@ -265,7 +266,7 @@ async fn every_request_has_one_log_line_with_the_id_of_its_answer() {
     }
 
     let lines = program.stop().await;
-    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect();
+    let lines = parsed(&lines);
     let lines: Vec<_> = lines.iter().filter(|line| line["message"] == "request").collect();
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     for (line, (id, method, route, cache, status)) in lines.iter().zip(expected) {

@@ -2,7 +2,7 @@
 
 use futures_util::future::join_all;
 
-use crate::harness::running::signal;
+use crate::harness::program::{parsed, signal};
 use crate::harness::upstream::Request;
 use crate::harness::{Redis, Reply, ScriptedUpstream, Service, Setup, TcpProxy, body};
 
@@ -236,12 +236,11 @@ fn about_redis<'a>(log: &'a [serde_json::Value], level: &str) -> Vec<&'a str> {
 async fn the_log_tells_once_that_redis_is_away_however_many_ask() {
     let (upstream, mut redis) = (upstream().await, Redis::start().await);
     redis.server.stop().await;
-    let mut program = patient(Setup::redis(&upstream, &redis)).run();
+    let program = patient(Setup::redis(&upstream, &redis)).program().await;
     for _ in 0..50 {
         assert_eq!(program.get("/weather/oslo").await.status, 200);
     }
-    program.signal("TERM").await;
-    let (_, log) = program.ended().await;
+    let log = parsed(&program.stop().await);
     assert_eq!(about_redis(&log, "WARN"), ["Redis cannot be reached: answers come from upstream until it is back"]);
     assert!(about_redis(&log, "INFO").is_empty() && about_redis(&log, "ERROR").is_empty(), "{log:#?}");
 }
@@ -250,14 +249,13 @@ async fn the_log_tells_once_that_redis_is_away_however_many_ask() {
 async fn the_log_tells_once_that_redis_is_back() {
     let (upstream, mut redis) = (upstream().await, Redis::start().await);
     redis.server.stop().await;
-    let mut program = patient(Setup::redis(&upstream, &redis)).run();
+    let program = patient(Setup::redis(&upstream, &redis)).program().await;
     program.get("/weather/oslo").await;
     redis.restart().await;
     program.logs("Redis is connected").await;
     for _ in 0..50 {
         assert_eq!(program.get("/weather/oslo").await.status, 200);
     }
-    program.signal("TERM").await;
-    let (_, log) = program.ended().await;
+    let log = parsed(&program.stop().await);
     assert_eq!(about_redis(&log, "INFO"), ["Redis is connected"]);
 }

@@ -67,8 +67,12 @@ impl Link {
         self.state.subscribe()
     }
 
-    /// Runs one command, within the command timeout.
-    pub(super) async fn run<T, F>(&self, command: impl FnOnce(MultiplexedConnection) -> F) -> Result<T, StoreError>
+    /// Runs one command, or several of one name, within the command timeout.
+    pub(super) async fn run<T, F>(
+        &self,
+        name: &'static str,
+        command: impl FnOnce(MultiplexedConnection) -> F,
+    ) -> Result<T, StoreError>
     where
         F: Future<Output = RedisResult<T>>,
     {
@@ -76,7 +80,7 @@ impl Link {
         let trouble = match timeout(self.command_timeout, command(live.connection.clone())).await {
             Ok(Ok(value)) => return Ok(value),
             Ok(Err(error)) if error.is_timeout() => Trouble::CommandTimeout,
-            Ok(Err(error)) => Trouble::of(&error),
+            Ok(Err(error)) => Trouble::of(&error).with(name),
             Err(_) => Trouble::CommandTimeout,
         };
         let report = || {
@@ -247,10 +251,9 @@ async fn prove_allowed(connection: &mut MultiplexedConnection) -> Result<(), Tro
     for (name, arguments) in [("GET", &[][..]), ("SET", &["", "NX", "XX"]), ("UNLINK", &[])] {
         let mut command = redis::cmd(name);
         command.arg("stratus:probe").arg(arguments);
-        match command.exec_async(connection).await.map_err(|error| Trouble::of(&error)) {
+        match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(name)) {
             // NX with XX is a syntax error, which comes after the permission.
             Ok(()) | Err(Trouble::Other) => {}
-            Err(Trouble::NotAllowed(_)) => return Err(Trouble::NotAllowed(name)),
             Err(trouble) => return Err(trouble),
         }
     }

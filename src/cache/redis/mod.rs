@@ -63,7 +63,7 @@ impl RedisStore {
         }
         // One value that cannot be read must not take the others with it.
         gets.ignore_errors();
-        let values = self.link.run(|mut connection| async move {
+        let values = self.link.run("GET", |mut connection| async move {
             let values: Vec<RedisResult<Option<Vec<u8>>>> = gets.query_async(&mut connection).await?;
             values.into_iter().map(or_unreadable).collect::<RedisResult<Vec<_>>>()
         });
@@ -74,14 +74,15 @@ impl RedisStore {
         let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut set = redis::cmd("SET");
         set.arg(name).arg(record).arg("PX").arg(ttl_ms);
-        let written = self.link.run(|mut connection| async move { set.query_async(&mut connection).await }).await;
+        let written =
+            self.link.run("SET", |mut connection| async move { set.query_async(&mut connection).await }).await;
         self.log_change_of(matches!(written, Err(StoreError::Refused)));
         written
     }
 
     pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
         let unlink = Cmd::unlink(names);
-        self.link.run(|mut connection| async move { unlink.query_async(&mut connection).await }).await
+        self.link.run("UNLINK", |mut connection| async move { unlink.query_async(&mut connection).await }).await
     }
 
     fn log_change_of(&self, refused: bool) {

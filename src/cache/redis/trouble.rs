@@ -111,6 +111,11 @@ impl Trouble {
         if error.is_io_error() { Self::Unreachable } else { Self::Other }
     }
 
+    /// The same, with the name of the command that was not allowed.
+    pub(super) fn with(self, command: &'static str) -> Self {
+        if let Self::NotAllowed(_) = self { Self::NotAllowed(command) } else { self }
+    }
+
     fn of_tls(error: &rustls::Error) -> Self {
         use rustls::{AlertDescription as Alert, CertificateError as Certificate, Error};
         match error {

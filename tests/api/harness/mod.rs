@@ -3,7 +3,6 @@
 pub(crate) mod inspector;
 pub(crate) mod program;
 pub(crate) mod proxy;
-pub(crate) mod running;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;
@@ -187,8 +186,15 @@ impl Setup {
     }
 
     /// Starts the built program, with the system's clock, in place of a service in this process.
+    pub(crate) fn run(self) -> Program {
+        Program::start(&self.settings)
+    }
+
+    /// The same, and waits until it listens.
     pub(crate) async fn program(self) -> Program {
-        Program::serve(&self.settings).await
+        let program = self.run();
+        program.logs("listening").await;
+        program
     }
 
     pub(crate) async fn start(self) -> Service {

@@ -1,7 +1,6 @@
-//! The built program as an operator runs it: settings from the environment, everything it prints kept, stopped by SIGTERM.
+//! The built program as an operator runs it: settings from the environment, everything it prints kept, ended by signals.
 
-use std::net::SocketAddr;
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::Value;
@@ -10,7 +9,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::PATIENCE;
+use super::{Answer, PATIENCE, answer};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stratus");
 
@@ -19,13 +18,11 @@ pub(crate) struct Program {
     child: Child,
     printed: watch::Receiver<Vec<String>>,
     client: Client,
-    pub(crate) public: SocketAddr,
-    pub(crate) admin: SocketAddr,
 }
 
 impl Program {
-    /// Starts the program with these settings and nothing else in its environment; waits until it listens.
-    pub(crate) async fn serve(settings: &[(String, String)]) -> Self {
+    /// Starts the program with these settings and nothing else in its environment.
+    pub(crate) fn start(settings: &[(String, String)]) -> Self {
         let variable = |key: &str| format!("STRATUS__{}", key.to_uppercase().replace('.', "__"));
         let mut child = Command::new(PROGRAM)
             .arg("serve")
@@ -37,38 +34,60 @@ impl Program {
             .kill_on_drop(true)
             .spawn()
             .expect("the program");
-        let (lines, mut printed) = watch::channel(Vec::new());
+        let (lines, printed) = watch::channel(Vec::new());
         tokio::spawn(collect(child.stdout.take().expect("a pipe"), lines.clone()));
         tokio::spawn(collect(child.stderr.take().expect("a pipe"), lines));
-
-        let listens = |lines: &Vec<String>| lines.iter().any(|line| listening(line).is_some());
-        let listens = timeout(PATIENCE, printed.wait_for(listens)).await.is_ok_and(|waited| waited.is_ok());
-        let lines = printed.borrow().clone();
-        assert!(listens, "the program does not listen: {lines:#?}");
-        let (public, admin) = lines.iter().find_map(|line| listening(line)).expect("it was there");
-        Self { child, printed, client: Client::builder().no_proxy().build().expect("a client"), public, admin }
+        Self { child, printed, client: Client::builder().no_proxy().build().expect("a client") }
     }
 
-    /// A request to the public listener.
+    /// Waits for the first log line with exactly this message.
+    pub(crate) async fn logs(&self, message: &str) -> Value {
+        let mut printed = self.printed.clone();
+        let there = |lines: &Vec<String>| find(lines, message).is_some();
+        let there = timeout(PATIENCE, printed.wait_for(there)).await.is_ok_and(|waited| waited.is_ok());
+        let lines = self.printed.borrow();
+        assert!(there, "{message:?} is not in the log: {lines:#?}");
+        find(&lines, message).expect("it was there")
+    }
+
+    /// A request to the public listener; the program listens already.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.public))
+        self.client.request(method, self.url("public", path))
     }
 
     pub(crate) fn admin_request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.client.request(method, format!("http://{}{path}", self.admin))
+        self.client.request(method, self.url("admin", path))
     }
 
-    /// Stops it as a supervisor does and gives every line that it ever printed, on standard output and error.
-    pub(crate) async fn stop(mut self) -> Vec<String> {
-        let pid = self.child.id().expect("it runs").to_string();
-        let sent = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill");
-        assert!(sent.success());
-        let ended = timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("an exit code");
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    fn url(&self, listener: &str, path: &str) -> String {
+        let line = find(&self.printed.borrow(), "listening").expect("a program that listens");
+        format!("http://{}{path}", line[listener].as_str().expect("an address"))
+    }
+
+    /// Sends a signal: `TERM`, `INT`.
+    pub(crate) async fn signal(&self, name: &str) {
+        signal(self.child.id().expect("it runs"), name).await;
+    }
+
+    /// Waits for its end: how it ended, and every line that it ever printed, on standard output and error.
+    pub(crate) async fn ended(mut self) -> (ExitStatus, Vec<String>) {
+        let status = timeout(PATIENCE, self.child.wait()).await.expect("it ends in time").expect("an exit code");
         // Both pipes end with the program, and with them the senders.
         let all_read = async { while self.printed.changed().await.is_ok() {} };
         timeout(PATIENCE, all_read).await.expect("the pipes end");
         let lines = self.printed.borrow().clone();
-        assert!(ended.success(), "{ended}: {lines:#?}");
+        (status, lines)
+    }
+
+    /// Stops it as a supervisor does and gives every line that it ever printed.
+    pub(crate) async fn stop(self) -> Vec<String> {
+        self.signal("TERM").await;
+        let (status, lines) = self.ended().await;
+        assert!(status.success(), "{status}: {lines:#?}");
         lines
     }
 }
@@ -80,6 +99,17 @@ pub(crate) async fn run(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// Sends a signal to a process that a test has started.
+pub(crate) async fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args([format!("-{name}"), pid.to_string()]).status().await.expect("kill");
+    assert!(sent.success(), "{name} to {pid}");
+}
+
+/// The lines of a log, each a JSON object.
+pub(crate) fn parsed(lines: &[String]) -> Vec<Value> {
+    lines.iter().map(|line| serde_json::from_str(line).expect("every line is JSON")).collect()
+}
+
 async fn collect(from: impl AsyncRead + Unpin, lines: watch::Sender<Vec<String>>) {
     let mut from = BufReader::new(from).split(b'\n');
     while let Ok(Some(line)) = from.next_segment().await {
@@ -88,9 +118,6 @@ async fn collect(from: impl AsyncRead + Unpin, lines: watch::Sender<Vec<String>>
     }
 }
 
-/// The public and the admin address, if this is the log line that tells them.
-fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let line: Value = serde_json::from_str(line).ok()?;
-    let address = |name: &str| line[name].as_str()?.parse().ok();
-    if line["message"] == "listening" { Some((address("public")?, address("admin")?)) } else { None }
+fn find(lines: &[String], message: &str) -> Option<Value> {
+    lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["message"] == message)
 }
