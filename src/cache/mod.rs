@@ -176,9 +176,11 @@ impl Cache {
 
 impl Inner {
     async fn load(&self, query: &Query, subject: &str) -> Result<Answer, SourceError> {
+        let freshness = |copy: &Fetched| self.config.freshness(copy.fetched_at_ms, self.clock.now_ms());
         let copy = self.find(subject).await;
-        let freshness = copy.as_ref().map(|copy| self.config.freshness(copy.fetched_at_ms, self.clock.now_ms()));
-        if let (Some(copy), Some(Freshness::Fresh)) = (&copy, freshness) {
+        if let Some(copy) = &copy
+            && freshness(copy) == Freshness::Fresh
+        {
             return Ok(answer(copy.clone(), Origin::Store(self.store.kind())));
         }
         match self.source.fetch(query).await {
@@ -188,9 +190,10 @@ impl Inner {
             }
             // The upstream knows better than an old copy of ours.
             Err(SourceError::UnknownLocation) => Err(SourceError::UnknownLocation),
-            Err(error) => match (copy, freshness) {
-                (Some(copy), Some(Freshness::Stale)) => Ok(answer(copy, Origin::Stale(self.store.kind()))),
-                _ => Err(error),
+            // Looked at once more: asking took its time.
+            Err(error) => match copy.filter(|copy| freshness(copy) != Freshness::Dead) {
+                Some(copy) => Ok(answer(copy, Origin::Stale(self.store.kind()))),
+                None => Err(error),
             },
         }
     }
