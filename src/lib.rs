@@ -8,11 +8,13 @@
 //!    and CORS.
 //! 3. [`http`] `weather`, the handler: [`weather::Query::parse`] makes one canonical question of the path and the
 //!    parameters. What is wrong ends here, before any cache or network.
-//! 4. [`cache::Cache::get`] joins the one load of this question, or leads it.
-//! 5. The load reads the record under its keyed name from Redis (or memory) and opens it: [`crypto::Keyring::open`].
-//!    Fresh: that is the answer. Anything else, from a Redis that is away to a flipped bit, is a counted miss.
+//! 4. [`cache::Cache::get`] joins the one lookup of this question, or leads it: it reads the record under its keyed name
+//!    from Redis (or memory) and opens it ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped
+//!    bit is a counted miss.
+//! 5. Fresh: that is the answer. A little stale: that is the answer, too, and the next two steps happen behind it, once.
 //! 6. [`upstream::Upstream`] asks OpenWeatherMap, within its limits, and believes only what is weather.
-//! 7. The answer is sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given.
+//! 7. The answer is sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given. That a place is
+//!    unknown is an answer, too.
 //! 8. Did the upstream fail? A copy that is not dead yet is given, marked stale; else a typed error.
 //! 9. [`http`] `weather` and `problem` turn the answer or the error into status, headers and bytes.
 //!

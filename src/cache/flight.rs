@@ -12,7 +12,8 @@ use futures_util::future::Shared;
 
 use crate::crypto::RecordName;
 
-type Load<T> = Shared<Pin<Box<dyn Future<Output = Option<T>> + Send>>>;
+/// A load under way.
+pub(super) type Load<T> = Shared<Pin<Box<dyn Future<Output = Option<T>> + Send>>>;
 type Loads<T> = Mutex<HashMap<RecordName, Load<T>>>;
 
 /// The loads that are under way.
@@ -30,24 +31,28 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (flight, joined) = {
-            let mut loads = lock(&self.0);
-            match loads.get(&name) {
-                Some(flight) => (flight.clone(), true),
-                None => {
-                    let landing = Landing { loads: Arc::clone(&self.0), name: name.clone() };
-                    let load = load();
-                    let task = tokio::spawn(async move {
-                        let _landing = landing;
-                        load.await
-                    });
-                    let flight = task.map(Result::ok).boxed().shared();
-                    loads.insert(name, flight.clone());
-                    (flight, false)
-                }
-            }
-        };
+        let (flight, joined) = self.begin(name, load);
         (flight.await, joined)
+    }
+
+    /// The same without waiting: the load goes on whether or not what is given here is awaited.
+    pub(super) fn begin<F>(&self, name: RecordName, load: impl FnOnce() -> F) -> (Load<T>, bool)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let mut loads = lock(&self.0);
+        if let Some(flight) = loads.get(&name) {
+            return (flight.clone(), true);
+        }
+        let landing = Landing { loads: Arc::clone(&self.0), name: name.clone() };
+        let load = load();
+        let task = tokio::spawn(async move {
+            let _landing = landing;
+            load.await
+        });
+        let flight = task.map(Result::ok).boxed().shared();
+        loads.insert(name, flight.clone());
+        (flight, false)
     }
 }
 

@@ -1,16 +1,41 @@
-//! How old is too old: pure functions of three times and the settings.
+//! How old is too old: pure functions of times and settings, evaluated at every read.
+//!
+//! ```text
+//! fetched          fresh             + stale while revalidate        + stale if error
+//!    |-- Fresh ------|------- Renew -------|------------ Fallback ---------|-- Dead -->
+//!      the answer       the answer, and        the answer only if
+//!                       asked anew behind it   asking anew fails
+//! ```
 
 use std::time::Duration;
 
-/// How long an answer is kept.
+use sha2::{Digest, Sha256};
+
+/// How long answers are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct CacheConfig {
     /// An answer this young is given without asking again.
     pub fresh: Duration,
-    /// How long after that others (browsers, CDNs) may give it while they ask again (RFC 5861).
+    /// How long after that it is given while it is asked anew (RFC 5861).
     pub stale_while_revalidate: Duration,
-    /// How long after that it may be given when asking again fails (RFC 5861).
+    /// How long after that it is given when asking anew fails (RFC 5861).
     pub stale_if_error: Duration,
+    /// How long it is remembered that the upstream does not know a place; zero for not at all.
+    pub not_found: Duration,
+    /// By how much freshness is shortened at most, in percent, so that what was fetched together does not end together.
+    pub jitter_percent: u32,
+}
+
+/// Where in the jitter a record lies, 0 to 1023: the same on every replica, since it is computed from the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spread(u32);
+
+impl Spread {
+    /// Of a record, by its name and its time.
+    pub(super) fn of(name: &str, fetched_at_ms: u64) -> Self {
+        let digest = Sha256::new().chain_update(name).chain_update(fetched_at_ms.to_be_bytes()).finalize();
+        Self(u32::from(u16::from_be_bytes([digest[0], digest[1]])) % 1024)
+    }
 }
 
 /// What an answer of some age is good for.
@@ -18,36 +43,82 @@ pub struct CacheConfig {
 pub enum Freshness {
     /// May be given as it is.
     Fresh,
-    /// May be given if the upstream fails.
-    Stale,
+    /// May be given; should be asked anew.
+    Renew,
+    /// May be given if asking anew fails.
+    Fallback,
     /// May not be given any more.
     Dead,
 }
 
+/// The windows of one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Windows {
+    /// From when it was fetched.
+    pub fresh: Duration,
+    /// After that.
+    pub stale_while_revalidate: Duration,
+    /// After that.
+    pub stale_if_error: Duration,
+}
+
 impl CacheConfig {
-    /// How long a record is kept at all: the sum of the windows.
+    /// The windows of a record of weather.
+    pub(super) fn weather(&self, spread: Spread) -> Windows {
+        Windows {
+            fresh: self.shortened(self.fresh, spread),
+            stale_while_revalidate: self.stale_while_revalidate,
+            stale_if_error: self.stale_if_error,
+        }
+    }
+
+    /// The windows of a record that a place is unknown: asked again as soon as it is not fresh.
+    pub(super) fn unknown_place(&self, spread: Spread) -> Windows {
+        Windows {
+            fresh: self.shortened(self.not_found, spread),
+            stale_while_revalidate: Duration::ZERO,
+            stale_if_error: Duration::ZERO,
+        }
+    }
+
+    /// The longest that any record is kept.
+    pub fn longest_lifetime(&self) -> Duration {
+        (self.fresh + self.stale_while_revalidate + self.stale_if_error).max(self.not_found)
+    }
+
+    fn shortened(&self, window: Duration, spread: Spread) -> Duration {
+        window - window * self.jitter_percent * spread.0 / (100 * 1024)
+    }
+}
+
+impl Windows {
+    /// How long a record is kept: the sum.
     pub fn lifetime(&self) -> Duration {
         self.fresh + self.stale_while_revalidate + self.stale_if_error
     }
 
-    /// What an answer fetched at `fetched_at_ms` is good for at `now_ms` (both Unix milliseconds).
+    /// What a record fetched at `fetched_at_ms` is good for at `now_ms` (both Unix milliseconds).
     pub fn freshness(&self, fetched_at_ms: u64, now_ms: u64) -> Freshness {
         let age = age(fetched_at_ms, now_ms);
         if age < self.fresh {
             Freshness::Fresh
+        } else if age < self.fresh + self.stale_while_revalidate {
+            Freshness::Renew
         } else if age < self.lifetime() {
-            Freshness::Stale
+            Freshness::Fallback
         } else {
             Freshness::Dead
         }
     }
 
-    /// Whole seconds of freshness left: 1 in the last second of it, -1 in the first second of staleness. Together with
-    /// the age in whole seconds it adds up to the freshness.
+    /// Whole seconds of freshness left: at least 1 while it is fresh, -1 in the first second of staleness.
     pub fn ttl_secs(&self, fetched_at_ms: u64, now_ms: u64) -> i64 {
         let age = age(fetched_at_ms, now_ms);
         let whole = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-        if age < self.fresh { whole(self.fresh) - whole(age) } else { -1 - whole(age - self.fresh) }
+        match self.fresh.checked_sub(age) {
+            Some(left) if !left.is_zero() => whole(left) + i64::from(left.subsec_nanos() > 0),
+            _ => -1 - whole(age - self.fresh),
+        }
     }
 }
 
@@ -59,32 +130,76 @@ pub fn age(fetched_at_ms: u64, now_ms: u64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const CONFIG: CacheConfig = CacheConfig {
         fresh: Duration::from_secs(300),
         stale_while_revalidate: Duration::from_secs(60),
         stale_if_error: Duration::from_secs(3_600),
+        not_found: Duration::from_secs(100),
+        jitter_percent: 10,
     };
 
     #[test]
     fn the_windows_follow_each_other_to_the_millisecond() {
+        let windows = CONFIG.weather(Spread(0));
         for (age_ms, expected, ttl) in [
             (0, Freshness::Fresh, 300),
             (299_999, Freshness::Fresh, 1),
-            (300_000, Freshness::Stale, -1),
-            (300_001, Freshness::Stale, -1),
-            (3_959_999, Freshness::Stale, -3_660),
+            (300_000, Freshness::Renew, -1),
+            (300_001, Freshness::Renew, -1),
+            (359_999, Freshness::Renew, -60),
+            (360_000, Freshness::Fallback, -61),
+            (3_959_999, Freshness::Fallback, -3_660),
             (3_960_000, Freshness::Dead, -3_661),
         ] {
             let (fetched, now) = (1_000_000, 1_000_000 + age_ms);
-            assert_eq!(CONFIG.freshness(fetched, now), expected, "{age_ms}");
-            assert_eq!(CONFIG.ttl_secs(fetched, now), ttl, "{age_ms}");
+            assert_eq!(windows.freshness(fetched, now), expected, "{age_ms}");
+            assert_eq!(windows.ttl_secs(fetched, now), ttl, "{age_ms}");
         }
     }
 
     #[test]
+    fn an_unknown_place_is_fresh_or_dead() {
+        let windows = CONFIG.unknown_place(Spread(0));
+        assert_eq!(windows.freshness(0, 99_999), Freshness::Fresh);
+        assert_eq!(windows.freshness(0, 100_000), Freshness::Dead);
+    }
+
+    #[test]
     fn an_answer_from_the_future_is_new() {
-        assert_eq!(CONFIG.freshness(2_000, 1_000), Freshness::Fresh);
+        assert_eq!(CONFIG.weather(Spread(0)).freshness(2_000, 1_000), Freshness::Fresh);
         assert_eq!(age(2_000, 1_000), Duration::ZERO);
+    }
+
+    #[test]
+    fn what_was_fetched_together_ends_spread_over_the_whole_jitter() {
+        let fresh: Vec<_> = (0..1_000)
+            .map(|number| CONFIG.weather(Spread::of(&format!("stratus:{number}"), 1_000)).fresh.as_millis())
+            .collect();
+        let tenths = |from: u128| fresh.iter().filter(|ms| (from..from + 3_000).contains(*ms)).count();
+        assert!(fresh.iter().all(|ms| (270_000..=300_000).contains(ms)));
+        for tenth in 0..10 {
+            assert!(tenths(270_000 + tenth * 3_000) > 50, "{tenth}");
+        }
+        assert_eq!(Spread::of("a", 1), Spread::of("a", 1));
+        assert_ne!(Spread::of("a", 1), Spread::of("a", 2));
+    }
+
+    proptest! {
+        #[test]
+        fn freshness_only_ever_declines_and_agrees_with_the_ttl(
+            spread in 0_u32..1024, first in 0_u64..5_000_000, later in 0_u64..5_000_000,
+        ) {
+            let windows = CONFIG.weather(Spread(spread));
+            let rank = |age| match windows.freshness(0, age) {
+                Freshness::Fresh => 0,
+                Freshness::Renew => 1,
+                Freshness::Fallback => 2,
+                Freshness::Dead => 3,
+            };
+            prop_assert!(rank(first) <= rank(first + later));
+            prop_assert_eq!(rank(first) == 0, windows.ttl_secs(0, first) > 0);
+        }
     }
 }

@@ -78,6 +78,8 @@ impl Config {
             fresh: reader.secs("cache.fresh_secs", 1),
             stale_while_revalidate: reader.secs("cache.stale_while_revalidate_secs", 0),
             stale_if_error: reader.secs("cache.stale_if_error_secs", 0),
+            not_found: reader.secs("cache.not_found_secs", 0),
+            jitter_percent: u32::try_from(reader.number("cache.jitter_percent", 0..=90)).unwrap_or_default(),
         };
         let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
         let store = if in_redis {
@@ -315,8 +317,6 @@ fn unenforced(reader: &mut Reader) -> Vec<String> {
         ("upstream.budget_per_minute", 60),
         ("upstream.budget_per_day", 0),
         ("upstream.budget_per_month", 1_000_000),
-        ("cache.not_found_secs", 300),
-        ("cache.jitter_percent", 10),
         ("cache.memory_max_bytes", 67_108_864),
         ("access.anonymous_per_minute", 600),
     ]

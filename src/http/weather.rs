@@ -6,11 +6,12 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
-use crate::cache::{Answer, Cache, CacheConfig, GetError, Origin, age};
+use crate::cache::{Answer, Cache, Content, Origin, Windows, age};
 use crate::weather::{Query, SourceError};
 
 /// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
@@ -30,19 +31,33 @@ pub(super) async fn weather(
         Err(error) => return Problem::from(error).into_response(),
     };
     match cache.get(query).await {
-        Ok(answer) => answered(&answer, cache.config(), cache.now_ms(), &headers),
-        Err(error) => failed(error),
+        Ok(answer) => answered(&answer, &cache, &headers),
+        Err(error) => {
+            let response = Problem::from(error).into_response();
+            came_about(response, "stratus; fwd=miss".to_owned(), "MISS")
+        }
     }
 }
 
-fn answered(answer: &Answer, config: CacheConfig, now_ms: u64, request: &HeaderMap) -> Response {
-    let etag = etag(&answer.body);
-    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, &etag));
-    let mut response =
-        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { answer.body.clone().into_response() };
-    let ttl = config.ttl_secs(answer.fetched_at_ms, now_ms);
-    let (status, word) = cache_status(answer.origin, ttl);
+fn answered(answer: &Answer, cache: &Cache, request: &HeaderMap) -> Response {
+    let now_ms = cache.now_ms();
+    let ttl = answer.windows.ttl_secs(answer.fetched_at_ms, now_ms);
+    let (response, upstream_status) = match &answer.content {
+        Content::Weather(body) => {
+            let age = age(answer.fetched_at_ms, now_ms).as_secs();
+            (weather_body(body, request, cache_control(&answer.windows, ttl), age), 200)
+        }
+        Content::UnknownPlace => (Problem::from(SourceError::UnknownLocation).into_response(), 404),
+    };
+    let (status, word) = cache_status(answer.origin, ttl, upstream_status);
+    came_about(response, status, word)
+}
 
+/// 200 with the body, or 304 if the caller has it already.
+fn weather_body(body: &Bytes, request: &HeaderMap, cache_control: String, age: u64) -> Response {
+    let etag = etag(body);
+    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, &etag));
+    let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.clone().into_response() };
     let headers = response.headers_mut();
     if unchanged {
         headers.remove(CONTENT_TYPE);
@@ -50,24 +65,17 @@ fn answered(answer: &Answer, config: CacheConfig, now_ms: u64, request: &HeaderM
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     }
     headers.insert(ETAG, header(etag));
-    headers.insert(CACHE_CONTROL, header(cache_control(config, ttl)));
-    headers.insert(AGE, HeaderValue::from(age(answer.fetched_at_ms, now_ms).as_secs()));
-    headers.insert(CACHE_STATUS, header(status));
-    headers.insert(X_CACHE, HeaderValue::from_static(word));
+    headers.insert(CACHE_CONTROL, header(cache_control));
+    headers.insert(AGE, HeaderValue::from(age));
     headers.insert(LINK, LICENCE);
-    response.extensions_mut().insert(CacheResult(word));
     response
 }
 
-fn failed(error: GetError) -> Response {
-    let status = match error {
-        GetError::Source(SourceError::UnknownLocation) => "stratus; fwd=miss; fwd-status=404",
-        _ => "stratus; fwd=miss",
-    };
-    let mut response = Problem::from(error).into_response();
-    response.headers_mut().insert(CACHE_STATUS, HeaderValue::from_static(status));
-    response.headers_mut().insert(X_CACHE, HeaderValue::from_static("MISS"));
-    response.extensions_mut().insert(CacheResult("MISS"));
+/// Adds how the answer came about: for programs, for people, and for the log.
+fn came_about(mut response: Response, status: String, word: &'static str) -> Response {
+    response.headers_mut().insert(CACHE_STATUS, header(status));
+    response.headers_mut().insert(X_CACHE, HeaderValue::from_static(word));
+    response.extensions_mut().insert(CacheResult(word));
     response
 }
 
@@ -82,24 +90,24 @@ fn matches(value: &HeaderValue, etag: &str) -> bool {
     value.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
 }
 
-fn cache_control(config: CacheConfig, ttl: i64) -> String {
+fn cache_control(windows: &Windows, ttl: i64) -> String {
     format!(
         "public, max-age={}, stale-while-revalidate={}, stale-if-error={}",
         ttl.max(0),
-        config.stale_while_revalidate.as_secs(),
-        config.stale_if_error.as_secs()
+        windows.stale_while_revalidate.as_secs(),
+        windows.stale_if_error.as_secs()
     )
 }
 
 /// `Cache-Status` (RFC 9211) and `X-Cache`.
-fn cache_status(origin: Origin, ttl: i64) -> (String, &'static str) {
+fn cache_status(origin: Origin, ttl: i64, upstream_status: u16) -> (String, &'static str) {
     match origin {
         Origin::Store(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "HIT"),
         Origin::Stale(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "STALE"),
         Origin::Source { stored, collapsed } => {
             let stored = if stored { "; stored" } else { "" };
             let collapsed = if collapsed { "; collapsed" } else { "" };
-            (format!("stratus; fwd=miss; fwd-status=200{stored}{collapsed}"), "MISS")
+            (format!("stratus; fwd=miss; fwd-status={upstream_status}{stored}{collapsed}"), "MISS")
         }
     }
 }
@@ -131,9 +139,15 @@ mod tests {
 
     #[test]
     fn cache_status_tells_every_origin_apart() {
-        assert_eq!(cache_status(Origin::Store("redis"), 212), ("stratus; hit; ttl=212; detail=redis".into(), "HIT"));
-        assert_eq!(cache_status(Origin::Stale("redis"), -9), ("stratus; hit; ttl=-9; detail=redis".into(), "STALE"));
-        let status = |stored, collapsed| cache_status(Origin::Source { stored, collapsed }, 300).0;
+        assert_eq!(
+            cache_status(Origin::Store("redis"), 212, 200),
+            ("stratus; hit; ttl=212; detail=redis".into(), "HIT")
+        );
+        assert_eq!(
+            cache_status(Origin::Stale("redis"), -9, 200),
+            ("stratus; hit; ttl=-9; detail=redis".into(), "STALE")
+        );
+        let status = |stored, collapsed| cache_status(Origin::Source { stored, collapsed }, 300, 200).0;
         assert_eq!(status(true, false), "stratus; fwd=miss; fwd-status=200; stored");
         assert_eq!(status(false, true), "stratus; fwd=miss; fwd-status=200; collapsed");
     }

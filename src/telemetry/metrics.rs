@@ -66,7 +66,7 @@ impl Metrics {
         registry.register("http_requests_in_flight", "HTTP requests being answered now", self.in_flight.clone());
         registry.register(
             "cache_answers",
-            "Questions, by how they were answered: hit, miss, stale, failed",
+            "Questions, by how they were answered: hit, negative, stale, miss, failed",
             self.answers.clone(),
         );
         registry.register(
@@ -102,7 +102,7 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// A question was answered: `hit`, `miss`, `stale` or `failed`.
+    /// A question was answered: `hit`, `negative` (a place remembered as unknown), `stale`, `miss` or `failed`.
     pub fn answered(&self, how: &'static str) {
         self.answers.get_or_create(&[("result", how)]).inc();
     }

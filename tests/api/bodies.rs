@@ -75,7 +75,7 @@ async fn every_recorded_error_gets_its_code_and_is_never_stored() {
     ];
     let own = || own.map(|(name, body)| (name.to_owned(), Bytes::from(body))).to_vec();
     let upstream = ScriptedUpstream::start(Reply::json(500, "")).await;
-    let service = Setup::memory(&upstream).start().await;
+    let service = Setup::memory(&upstream).set("cache.not_found_secs", 0).start().await;
     for (name, body) in recorded("errors").unwrap_or_else(own) {
         let (status, expected_status, code) = expected(&name);
         upstream.once(Reply::json(status, body));

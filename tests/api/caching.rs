@@ -45,7 +45,8 @@ async fn a_record_survives_a_restart_of_the_service_with_its_age() {
 #[tokio::test(flavor = "multi_thread")]
 async fn freshness_ends_and_the_next_answer_is_new() {
     let upstream = ScriptedUpstream::start(Reply::json(200, body("one"))).await;
-    let service = Setup::memory(&upstream).set("cache.fresh_secs", 60).start().await;
+    let service =
+        Setup::memory(&upstream).set("cache.fresh_secs", 60).set("cache.stale_while_revalidate_secs", 0).start().await;
     service.get("/weather/Rome").await;
     service.clock.advance(Duration::from_millis(59_999));
     assert_eq!(service.get("/weather/Rome").await.x_cache(), "HIT");

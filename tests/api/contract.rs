@@ -171,7 +171,7 @@ async fn an_unknown_place_is_404_and_says_what_to_try() {
     let service = Setup::memory(&upstream).start().await;
     let missing = service.get("/weather/Atlantis").await;
     assert_eq!((missing.status.as_u16(), missing.code().as_str()), (404, "unknown-location"));
-    assert_eq!(missing.header("cache-status"), "stratus; fwd=miss; fwd-status=404");
+    assert_eq!(missing.header("cache-status"), "stratus; fwd=miss; fwd-status=404; stored");
     assert_eq!(missing.header("cache-control"), "no-store");
 }
 

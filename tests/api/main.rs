@@ -10,4 +10,5 @@ mod privacy;
 mod redis_trouble;
 mod resilience;
 mod security;
+mod staleness;
 mod upstream_faults;

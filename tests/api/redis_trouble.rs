@@ -95,7 +95,7 @@ async fn a_right_that_is_taken_away_is_named_and_used_again_when_it_is_back() {
         named(&mut service, reason).await;
         assert_eq!(redis.inspect(&["ACL", "SETUSER", "stratus", &format!("+{command}")]).await, "OK\n");
         service.store_up().await;
-        service.clock.advance(std::time::Duration::from_secs(301));
+        service.clock.advance(std::time::Duration::from_secs(361));
         healed(&mut service).await;
     }
 }

@@ -225,6 +225,7 @@ async fn every_key_in_redis_is_a_digest_with_an_end_and_depends_on_the_encryptio
             .set("cache.fresh_secs", 100)
             .set("cache.stale_while_revalidate_secs", 20)
             .set("cache.stale_if_error_secs", 3)
+            .set("cache.not_found_secs", 50)
     };
     let service = settings(patient(&upstream, &redis)).start().await;
     let token = std::fs::read_to_string(redis.secret("admin-token")).unwrap();

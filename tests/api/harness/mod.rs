@@ -158,6 +158,8 @@ impl Setup {
             ("upstream.base_url", &upstream.url()),
             ("upstream.api_key", API_KEY),
             ("store.backend", "memory"),
+            // So that ages and seconds left can be told beforehand; tests of the jitter set their own.
+            ("cache.jitter_percent", "0"),
         ];
         let settings = settings.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
         Self { settings, clock: ManualClock::new() }
