@@ -18,7 +18,7 @@ const MAX_ZIP_CHARS: usize = 12;
 /// A place in canonical form.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Location {
-    /// `city[,state][,country]`: lower case, NFC, single spaces, none around commas.
+    /// `city[,state][,country]`: lower case, NFC, `'` for every apostrophe, single spaces, none around commas.
     Name(String),
     /// Latitude and longitude in hundredths of a degree, as OpenWeatherMap's own cache rounds them (about 1.1 km).
     Coordinates {
@@ -97,6 +97,7 @@ impl std::str::FromStr for Location {
     type Err = LocationError;
 
     fn from_str(text: &str) -> Result<Self, LocationError> {
+        let text: String = text.chars().map(plain).collect();
         let text = text.trim();
         if text.is_empty() {
             return Err(LocationError::Empty);
@@ -150,6 +151,43 @@ impl fmt::Display for Hundredths {
     }
 }
 
+/// Characters that stand for a plain one, whichever of them a keyboard, a phone's smart punctuation or a web page chose.
+///
+/// All but the apostrophes occur in no place name, so that reading them costs no place its own spelling. And no two
+/// places differ only in the form of an apostrophe: OpenWeatherMap's names come from GeoNames, which has an ASCII
+/// spelling of each, with `'`. The ʻokina (U+02BB) is not here: it is a letter of Hawaiian.
+fn plain(character: char) -> char {
+    match character {
+        // No-break space, ideographic space and their like (Unicode's White_Space); a tab or line break is refused.
+        space if space.is_whitespace() && !space.is_control() => ' ',
+        // Full-width and Arabic comma.
+        '\u{ff0c}' | '\u{60c}' => ',',
+        // Hyphen, non-breaking hyphen, minus sign. Not the dashes, which join two places.
+        '\u{2010}' | '\u{2011}' | '\u{2212}' => '-',
+        // Right and left single quotation mark, modifier letter apostrophe.
+        '\u{2019}' | '\u{2018}' | '\u{2bc}' => '\'',
+        other => other,
+    }
+}
+
+/// Lower case in one way, whichever case it came in. The text is in NFC, and the result too.
+fn lower_case(text: &str) -> String {
+    // Σ has two small forms, by its place in the word. Only the rule that a whole string is lower-cased by (Unicode's
+    // Final_Sigma) gets it right, and only from the capital. ς at the end is what the upstream has to be asked for.
+    let lower = text.replace(['σ', 'ς'], "Σ").to_lowercase();
+    // Without a locale İ becomes i with a second dot (U+0307), a spelling that nobody has. In Turkish and Azeri, the
+    // languages that write İ, its small letter is i; so İstanbul, ISTANBUL and istanbul are one. The dotless ı stays.
+    let mut previous = ' ';
+    let dotted_once = lower.chars().filter(|&c| {
+        let second_dot = c == '\u{307}' && previous == 'i';
+        if !second_dot {
+            previous = c;
+        }
+        !second_dot
+    });
+    dotted_once.nfc().collect()
+}
+
 /// Meant as a number, rightly or wrongly written. Not the "100 Mile House" of British Columbia.
 fn looks_numeric(part: &str) -> bool {
     let part = part.trim();
@@ -173,7 +211,8 @@ fn decimal(text: &str) -> Result<f64, LocationError> {
     let text = text.trim();
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
     let plain = digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
-    if plain && digits.starts_with(|first: char| first.is_ascii_digit()) && !digits.ends_with('.') {
+    // bc and others print no zero before the point (`-.13`); with nothing after it, a number was cut off.
+    if plain && !digits.is_empty() && !digits.ends_with('.') {
         text.parse().map_err(|_| LocationError::Coordinates)
     } else {
         Err(LocationError::Coordinates)
@@ -205,7 +244,7 @@ fn parse_zip(text: &str) -> Result<Location, LocationError> {
 }
 
 fn parse_name(text: &str) -> Result<Location, LocationError> {
-    let composed: String = text.nfc().flat_map(char::to_lowercase).nfc().collect();
+    let composed = lower_case(&text.nfc().collect::<String>());
     if !composed.chars().all(occurs_in_names) {
         return Err(LocationError::Character);
     }
@@ -219,7 +258,12 @@ fn parse_name(text: &str) -> Result<Location, LocationError> {
     if !composed.chars().any(char::is_alphabetic) {
         return Err(LocationError::NoLetter);
     }
-    Ok(Location::Name(parts.join(",")))
+    let name = parts.join(",");
+    // A few characters are several in NFC.
+    if name.chars().count() > MAX_CHARS {
+        return Err(LocationError::TooLong);
+    }
+    Ok(Location::Name(name))
 }
 
 /// Letters, marks and digits of all scripts, and the punctuation of names such as L'Aquila, Saint-Denis, St. Gallen,
@@ -227,7 +271,7 @@ fn parse_name(text: &str) -> Result<Location, LocationError> {
 fn occurs_in_names(character: char) -> bool {
     character.is_alphanumeric()
         || is_combining_mark(character)
-        || matches!(character, ' ' | ',' | '\'' | '-' | '.' | '(' | ')' | '’' | '‘' | 'ʻ' | '·' | '\u{200c}')
+        || matches!(character, ' ' | ',' | '\'' | '-' | '.' | '(' | ')' | 'ʻ' | '·' | '\u{200c}')
 }
 
 #[cfg(test)]
@@ -319,7 +363,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parsing_never_panics_and_the_canonical_form_is_a_fixed_point(text in "\\PC{0,40}|[a-zA-Z ,.'-]{0,30}|-?[0-9]{1,3}\\.[0-9]{0,5},-?[0-9.]{1,6}") {
+        fn ascii_case_and_surrounding_spaces_mean_nothing(text in "[a-zA-Zéßσςıİ0-9 ,.'()-]{0,30}|(id|zip):[a-zA-Z0-9 ,-]{0,12}") {
+            let location = text.parse::<Location>();
+            prop_assert_eq!(text.to_ascii_uppercase().parse::<Location>(), location.clone());
+            prop_assert_eq!(text.to_ascii_lowercase().parse::<Location>(), location.clone());
+            prop_assert_eq!(format!(" \u{a0}{text}\u{3000}").parse::<Location>(), location);
+        }
+
+        #[test]
+        fn parsing_never_panics_and_the_canonical_form_is_a_fixed_point(text in "\\PC{0,40}|[iIıİσΣς\u{307}\u{301}\u{323}a,. ’]{0,12}|[a-zA-Z ,.'-]{0,30}|-?[0-9]{1,3}\\.[0-9]{0,5},-?[0-9.]{1,6}") {
             if let Ok(location) = text.parse::<Location>() {
                 prop_assert_eq!(location.to_string().parse::<Location>(), Ok(location));
             }

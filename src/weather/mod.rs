@@ -10,8 +10,12 @@
 //! assert_eq!(one.location.to_string(), "são paulo,br");
 //! ```
 
+mod lang;
 mod location;
 mod query;
+
+#[cfg(test)]
+mod aliases_tests;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,8 +23,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use lang::{LANGUAGES, Lang};
 pub use location::{Hundredths, Location, LocationError};
-pub use query::{LANGUAGES, Lang, ParameterError, Query, Units};
+pub use query::{ParameterError, Query, Units};
 
 /// A body as the upstream sent it, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]

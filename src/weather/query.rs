@@ -1,6 +1,6 @@
 //! What is asked: a place, the units and the language, in one canonical form.
 
-use super::{Location, LocationError};
+use super::{Lang, Location, LocationError};
 
 /// Units of measurement, by OpenWeatherMap's names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -29,47 +29,6 @@ impl Units {
 
     fn parse(text: &str) -> Result<Self, ParameterError> {
         Self::ALL.into_iter().find(|units| text.eq_ignore_ascii_case(units.as_str())).ok_or(ParameterError::Units)
-    }
-}
-
-/// The languages that OpenWeatherMap answers in, by its own codes, some of which are not ISO 639.
-pub const LANGUAGES: [&str; 55] = [
-    "af", "al", "ar", "az", "be", "bg", "ca", "cz", "da", "de", "el", "en", "es", "eu", "fa", "fi", "fr", "gl", "he",
-    "hi", "hr", "hu", "id", "is", "it", "ja", "kr", "ku", "la", "lt", "mk", "nl", "no", "pl", "pt", "pt_br", "ro",
-    "ru", "se", "sk", "sl", "sp", "sq", "sr", "sv", "th", "tr", "ua", "uk", "ur", "vi", "zh", "zh_cn", "zh_tw", "zu",
-];
-
-/// One of [`LANGUAGES`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Lang(&'static str);
-
-impl Lang {
-    /// All of them.
-    pub fn all() -> impl Iterator<Item = Self> {
-        LANGUAGES.into_iter().map(Self)
-    }
-
-    /// The code, as OpenWeatherMap takes it.
-    pub fn as_str(self) -> &'static str {
-        self.0
-    }
-
-    /// Reads a language tag such as `de`, `pt_BR` or `de-AT` (BCP 47, or OpenWeatherMap's code).
-    ///
-    /// `None` for a well-formed tag of a language that OpenWeatherMap does not have: it answers in its default language
-    /// then, so such a question is the same as one without a language.
-    fn parse(text: &str) -> Result<Option<Self>, ParameterError> {
-        let tag = text.to_ascii_lowercase().replace('-', "_");
-        let mut subtags = tag.split('_');
-        let primary = subtags.next().unwrap_or_default();
-        let plain = |subtag: &str, length: std::ops::RangeInclusive<usize>| {
-            length.contains(&subtag.len()) && subtag.bytes().all(|byte| byte.is_ascii_alphanumeric())
-        };
-        if tag.len() > 35 || !plain(primary, 2..=3) || !subtags.all(|subtag| plain(subtag, 1..=8)) {
-            return Err(ParameterError::Lang);
-        }
-        let known = |code: &str| LANGUAGES.into_iter().find(|known| *known == code).map(Self);
-        Ok(known(&tag).or_else(|| known(primary)))
     }
 }
 
@@ -149,6 +108,7 @@ impl Query {
 
 #[cfg(test)]
 mod tests {
+    use super::super::LANGUAGES;
     use super::*;
 
     fn subject(parameters: &str) -> String {
