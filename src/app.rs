@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
-use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig};
+use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
 use crate::telemetry::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -131,6 +131,7 @@ impl App {
         let limits = Limits {
             max_connections: self.server.max_connections,
             header_timeout: HEADER_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
             drain: self.server.drain,
         };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);

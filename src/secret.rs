@@ -4,7 +4,7 @@
 //! read again each time the secret is needed anew, so a replaced password works without a restart.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -23,9 +23,17 @@ pub enum SecretError {
         error: io::Error,
     },
     /// Everybody on the machine can read the file.
-    #[error("{path} can be read by everybody on this machine: run `chmod 600 {path}`")]
+    #[error(
+        "{path} can be read by everybody on this machine: run `chmod 600 {path}` (Kubernetes: defaultMode 0440 and fsGroup)"
+    )]
     WorldReadable {
         /// The file.
+        path: PathBuf,
+    },
+    /// It is a folder, a device or a pipe.
+    #[error("{path} is not a regular file: give the path of one")]
+    NotAFile {
+        /// The path.
         path: PathBuf,
     },
     /// There is nothing in the file.
@@ -63,9 +71,14 @@ impl Secret {
 /// # Errors
 /// The file cannot be read, is empty, or is readable by everybody.
 pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
+    // Looked at by path first, because opening a pipe waits; then once more through the open file, which nobody can
+    // exchange any more.
     refuse_world_readable(path)?;
-    let text = fs::read_to_string(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
-    let text = Zeroizing::new(text);
+    let unreadable = |error| SecretError::Read { path: path.to_owned(), error };
+    let mut file = fs::File::open(path).map_err(unreadable)?;
+    refuse(path, &file.metadata().map_err(unreadable)?)?;
+    let mut text = Zeroizing::new(String::new());
+    file.read_to_string(&mut text).map_err(unreadable)?;
     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
     let trimmed = trimmed.strip_suffix('\r').unwrap_or(trimmed);
     if trimmed.is_empty() {
@@ -74,12 +87,19 @@ pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
     Ok(SecretString::from(trimmed))
 }
 
-/// Refuses a file whose mode lets others read it.
+/// Refuses a file whose mode lets others read it, and what is no regular file.
 ///
 /// # Errors
-/// It does, or the file cannot be looked at.
+/// It is such a one, or cannot be looked at.
 pub fn refuse_world_readable(path: &Path) -> Result<(), SecretError> {
     let metadata = fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
+    refuse(path, &metadata)
+}
+
+fn refuse(path: &Path, metadata: &fs::Metadata) -> Result<(), SecretError> {
+    if !metadata.is_file() {
+        return Err(SecretError::NotAFile { path: path.to_owned() });
+    }
     if metadata.permissions().mode() & 0o007 != 0 {
         return Err(SecretError::WorldReadable { path: path.to_owned() });
     }
@@ -113,6 +133,9 @@ mod tests {
         assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
         assert!(matches!(read_secret_file(file("\n", 0o640).path()), Err(SecretError::Empty { .. })));
         assert!(matches!(read_secret_file(Path::new("/nonexistent/x")), Err(SecretError::Read { .. })));
+        for path in ["/dev/null", "/tmp"] {
+            assert!(matches!(read_secret_file(Path::new(path)), Err(SecretError::NotAFile { .. })), "{path}");
+        }
     }
 
     #[test]

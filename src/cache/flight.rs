@@ -44,10 +44,10 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         if let Some(flight) = loads.get(&name) {
             return (flight.clone(), true);
         }
-        let landing = Landing { loads: Arc::clone(&self.0), name: name.clone() };
-        let load = load();
+        let (all, own_name, load) = (Arc::clone(&self.0), name.clone(), load());
         let task = tokio::spawn(async move {
-            let _landing = landing;
+            // Made in here: a runtime that ends drops what it is given at once, and the list is locked by us now.
+            let _landing = Landing { loads: all, name: own_name };
             load.await
         });
         let flight = task.map(Result::ok).boxed().shared();

@@ -18,6 +18,7 @@ mod redis;
 mod store;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::watch;
 
@@ -87,6 +88,8 @@ struct Inner {
     metrics: Arc<Metrics>,
     /// Reading the store, and all that follows from it.
     lookups: Flights<Result<Answer, GetError>>,
+    /// How often something was purged here: what was asked before a purge is not stored after it.
+    purges: AtomicU64,
     /// Asking the source.
     calls: Flights<Result<Called, SourceError>>,
 }
@@ -110,7 +113,8 @@ impl Cache {
     ) -> Self {
         let store = Store::start(store, clock.clone(), Arc::clone(&metrics));
         let (lookups, calls) = (Flights::new(), Flights::new());
-        Self(Arc::new(Inner { config, keyring, store, source, clock, metrics, lookups, calls }))
+        let purges = AtomicU64::new(0);
+        Self(Arc::new(Inner { config, keyring, store, source, clock, metrics, lookups, purges, calls }))
     }
 
     /// Answers `query` from the store or the source.
@@ -139,6 +143,7 @@ impl Cache {
         let names: Vec<_> =
             Query::all_about(location).flat_map(|query| self.0.keyring.names(&query.subject())).collect();
         let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
+        self.0.purges.fetch_add(1, Ordering::SeqCst);
         self.0.store.remove(&names).await
     }
 
@@ -148,6 +153,7 @@ impl Cache {
     /// The store cannot be used, so nothing was purged.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         let inner = &self.0;
+        inner.purges.fetch_add(1, Ordering::SeqCst);
         let now = inner.clock.now_ms();
         let name = inner.keyring.names(PURGE_ALL).swap_remove(0);
         // Once the oldest record is dead the mark has done its work.
@@ -225,6 +231,7 @@ impl Inner {
         {
             return Ok(Called { record, stored: true });
         }
+        let purges = self.purges.load(Ordering::SeqCst);
         let (content, fetched_at_ms) = match self.source.fetch(query).await {
             Ok(fetched) => (Content::Weather(fetched.body), fetched.fetched_at_ms),
             Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
@@ -232,7 +239,7 @@ impl Inner {
         };
         let name = self.name(subject);
         let record = Record::new(content, fetched_at_ms, &name, &self.config);
-        let stored = self.keep(&name, &record).await;
+        let stored = self.purges.load(Ordering::SeqCst) == purges && self.keep(&name, &record).await;
         Ok(Called { record, stored })
     }
 

@@ -121,7 +121,11 @@ async fn upstream(report: &mut Report, config: UpstreamConfig) {
         Ok(upstream) => Arc::new(upstream).examine().await,
     };
     let verdict = match &examined {
-        Ok(seen) if seen.status == 200 => Ok("reachable, and it takes the key".to_owned()),
+        Ok(seen) if seen.is_weather => Ok("reachable, and it takes the key".to_owned()),
+        Ok(seen) if seen.status == 200 => Err(advice(
+            "answers with something that is not weather",
+            "is upstream.base_url right, or is a proxy in between?",
+        )),
         Ok(seen) if seen.status == 401 => Err(advice(
             "OpenWeatherMap refuses the key",
             "correct upstream.api_key_file; a new key works after up to two hours",

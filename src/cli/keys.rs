@@ -1,7 +1,8 @@
 //! `stratus key new|add|retire`.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, fchown};
 use std::path::Path;
 
 use tempfile::NamedTempFile;
@@ -74,13 +75,20 @@ fn broken(file: &Path, faults: &[KeyFault]) -> Failed {
     Failed(1)
 }
 
-/// Writes the file anew beside the old one and moves it into place, so that a crash leaves one of the two, whole. Only
-/// its owner can read it. A text that the service would refuse is not written.
+/// Writes the file anew beside the old one and moves it into place, so that a crash leaves one of the two, whole. It keeps
+/// owner, group and mode, but never lets others read it; a new one can be read by its owner only. A text that the service would refuse is not written.
 fn replace(file: &Path, text: &str) -> Result<(), Failed> {
     Keyring::parse(text).map_err(|faults| broken(file, &faults))?;
+    // The file itself, not a link to it, which others may follow too.
+    let file = &fs::canonicalize(file).unwrap_or_else(|_| file.to_owned());
     let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let written = NamedTempFile::new_in(dir).and_then(|mut new| {
         new.write_all(text.as_bytes())?;
+        // Whoever could read the old one has to be able to read the new one.
+        if let Ok(old) = fs::metadata(file) {
+            fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
+            new.as_file().set_permissions(Permissions::from_mode(old.mode() & 0o770))?;
+        }
         new.as_file().sync_all()?;
         new.persist(file).map_err(|error| error.error)
     });

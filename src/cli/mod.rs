@@ -13,6 +13,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
@@ -60,7 +61,7 @@ enum Command {
     Key(KeyCommand),
     /// Forget what is cached about places, on the running service
     Purge {
-        /// Places, as in /weather/{location}
+        /// Places, as in /weather/{location}; put `--` before one that begins with a minus sign
         #[arg(required_unless_present = "all")]
         locations: Vec<String>,
         /// Everything
@@ -104,6 +105,9 @@ enum KeyCommand {
     },
 }
 
+/// How long what is left in the background may take at the very end.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Why a command ended without success; already told to the user.
 struct Failed(u8);
 
@@ -130,7 +134,12 @@ pub fn main() -> ExitCode {
 
 fn block_on(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Failed> {
     match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime.block_on(command),
+        Ok(runtime) => {
+            let outcome = runtime.block_on(command);
+            // A name look-up that hangs must not hold up the end.
+            runtime.shutdown_timeout(END_TIMEOUT);
+            outcome
+        }
         Err(error) => Err(fail(1, format!("cannot start: {error}"))),
     }
 }

@@ -14,7 +14,10 @@ use crate::telemetry::install_log;
 
 pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
     let (config, listeners) = prepare(&sources).await?;
-    install_log(&config.log);
+    // It may hold secrets as plain text.
+    drop(sources);
+    let _log = install_log(&config.log);
+    raise_file_limit(config.server.max_connections);
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
     signals.stop(app.stopping());
@@ -31,7 +34,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
     sources.overrides.push(("admin.listen".to_owned(), admin.to_string()));
     let (config, listeners) = prepare(&sources).await?;
-    install_log(&config.log);
+    let _log = install_log(&config.log);
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
     let host = match address.ip() {
@@ -74,6 +77,22 @@ async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
             faults.extend(listeners.err().unwrap_or_default());
             Err(faulty(&faults))
         }
+    }
+}
+
+/// Each connection takes a file descriptor, and the usual soft limit is 1024: raises it as far as this process may.
+fn raise_file_limit(max_connections: usize) {
+    /// For everything else: the admin listener, Redis, the upstream, secret files, the log.
+    const OTHERS: u64 = 512;
+    let needed = max_connections as u64 + OTHERS;
+    match rlimit::increase_nofile_limit(needed) {
+        Ok(limit) if limit >= needed => {}
+        Ok(limit) => tracing::warn!(
+            limit,
+            needed,
+            "fewer files may be open than server.max_connections needs: raise `ulimit -n`"
+        ),
+        Err(error) => tracing::warn!("the limit of open files could not be raised: {error}"),
     }
 }
 

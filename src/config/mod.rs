@@ -35,6 +35,7 @@ impl Sources {
     pub fn from_process(files: Vec<PathBuf>) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .filter(|(name, _)| name.starts_with("STRATUS__"))
             .collect();
         Self { files, environment, overrides: Vec::new() }
     }
@@ -90,7 +91,14 @@ impl Config {
         let keyring = keyring(&mut reader, in_redis);
         let log = log(&mut reader);
         refuse_unbuilt(&mut reader);
-        let warnings = unenforced(&mut reader);
+        let mut warnings = unenforced(&mut reader);
+        if let Some(upstream) = &upstream
+            && server.request_timeout <= upstream.timeout
+        {
+            let what = "server.request_timeout_ms is not longer than upstream.timeout_ms: \
+                        a slow upstream gives 504, also where there is a stale copy";
+            warnings.push(what.to_owned());
+        }
 
         let faults = reader.into_faults();
         match (upstream, store, keyring) {

@@ -13,13 +13,17 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Sources;
-use crate::http::{self, HEADER_TIMEOUT, Limits};
+use crate::http::{self, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT};
 use crate::provision;
 use redis_server::RedisServer;
 
 /// The simulated upstream is asked by one client.
-const LIMITS: Limits =
-    Limits { max_connections: 64, header_timeout: HEADER_TIMEOUT, drain: std::time::Duration::from_secs(1) };
+const LIMITS: Limits = Limits {
+    max_connections: 64,
+    header_timeout: HEADER_TIMEOUT,
+    write_timeout: WRITE_TIMEOUT,
+    drain: std::time::Duration::from_secs(1),
+};
 
 /// Why the demo cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
@@ -91,9 +92,14 @@ struct Purge {
     all: Option<bool>,
 }
 
-async fn purge(State(state): State<AdminState>, headers: HeaderMap, body: Bytes) -> Result<Response, Problem> {
+async fn purge(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+    body: Result<Bytes, BytesRejection>,
+) -> Result<Response, Problem> {
     authorise(state.token.as_ref(), &headers)?;
     let form = "the body is {\"location\":\"London\"} or {\"all\":true}";
+    let body = body.map_err(|_| Problem::invalid_body(form))?;
     let purge: Purge = serde_json::from_slice(&body).map_err(|_| Problem::invalid_body(form))?;
     let answer = match (purge.location, purge.all) {
         (Some(location), None) => {
@@ -118,7 +124,12 @@ fn authorise(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem>
         tracing::error!("admin.token_file: {error}");
         Problem::admin_token_not_set()
     })?;
-    let given = headers.get(AUTHORIZATION).and_then(|value| value.as_bytes().strip_prefix(b"Bearer "));
+    // The name of the scheme is the same in any case (RFC 9110, section 11.1).
+    let given = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
+        .map(|(_, token)| token);
     match given {
         Some(given) if bool::from(given.ct_eq(token.expose_secret().as_bytes())) => Ok(()),
         _ => Err(Problem::invalid_key("this needs the header `Authorization: Bearer <admin token>`")),

@@ -4,7 +4,10 @@
 //! ever.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -12,11 +15,12 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
 /// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
@@ -26,6 +30,10 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_HEAD_BYTES: usize = 32 * 1024;
 /// Headers of one request; more is answered 431.
 const MAX_HEADERS: usize = 64;
+/// The usual [`Limits::write_timeout`]: a client that takes nothing for so long holds a place that others wait for.
+pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// When the service stops: how long a connection without a request in flight may still write.
+const LAST_WRITES: Duration = Duration::from_millis(500);
 /// After a failed accept (no file descriptors left) the loop waits instead of spinning.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -36,6 +44,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// From accepting (or the last answer) to a complete head; also how long an idle connection is kept.
     pub header_timeout: Duration,
+    /// How long a client may take none of its answer.
+    pub write_timeout: Duration,
     /// How long requests in flight may take once the service stops.
     pub drain: Duration,
 }
@@ -43,7 +53,7 @@ pub struct Limits {
 /// Serves `router` on `listener` until `stopping` is cancelled; then lets requests in flight finish. Gives whether all
 /// of them did.
 pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stopping: CancellationToken) -> bool {
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
     loop {
         let accepted = tokio::select! {
@@ -58,16 +68,17 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stoppi
                 continue;
             }
         };
-        let connection = graceful.watch(connection(stream, router.clone(), limits.header_timeout));
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
+        let (router, stopping) = (router.clone(), stopping.clone());
+        connections.spawn(async move {
+            if let Err(error) = converse(stream, router, limits, stopping).await {
                 tracing::debug!("a connection ended early: {error}");
             }
             drop(place);
         });
     }
     drop(listener);
-    tokio::time::timeout(limits.drain, graceful.shutdown()).await.is_ok()
+    connections.close();
+    tokio::time::timeout(limits.drain, connections.wait()).await.is_ok()
 }
 
 async fn accept(
@@ -81,31 +92,72 @@ async fn accept(
     Ok((stream, place))
 }
 
-type Connection = http1::Connection<TokioIo<TcpStream>, TowerToHyperService<IntoHyper>>;
-
-fn connection(stream: TcpStream, router: Router, header_timeout: Duration) -> Connection {
-    http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(MAX_HEAD_BYTES)
-        .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(IntoHyper(router)))
+/// Serves one connection to its end. When the service stops, a request in flight is still answered; a connection without
+/// one, be it idle or with half a head sent, gets a moment for what is being written and is closed.
+async fn converse(stream: TcpStream, router: Router, limits: Limits, stopping: CancellationToken) -> hyper::Result<()> {
+    let in_flight = Arc::new(AtomicUsize::new(0));
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.write_timeout));
+    let service = TowerToHyperService::new(Counted { router, in_flight: Arc::clone(&in_flight) });
+    let mut connection = std::pin::pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(MAX_HEAD_BYTES)
+            .max_headers(MAX_HEADERS)
+            .serve_connection(TokioIo::new(Box::pin(stream)), service)
+    );
+    tokio::select! {
+        ended = connection.as_mut() => return ended,
+        () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+    }
+    loop {
+        match tokio::time::timeout(LAST_WRITES, connection.as_mut()).await {
+            Ok(ended) => return ended,
+            Err(_) if in_flight.load(Ordering::SeqCst) == 0 => return Ok(()),
+            Err(_) => {}
+        }
+    }
 }
 
-/// The router with hyper's body type.
+/// The router with hyper's body type, counting the requests that are not answered yet.
 #[derive(Clone)]
-struct IntoHyper(Router);
+struct Counted {
+    router: Router,
+    in_flight: Arc<AtomicUsize>,
+}
 
-impl Service<hyper::Request<Incoming>> for IntoHyper {
+impl Service<hyper::Request<Incoming>> for Counted {
     type Response = hyper::Response<Body>;
     type Error = Infallible;
-    type Future = <Router as Service<hyper::Request<Body>>>::Future;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
 
-    fn poll_ready(&mut self, context: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), Infallible>> {
-        Service::<hyper::Request<Body>>::poll_ready(&mut self.0, context)
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Service::<hyper::Request<Body>>::poll_ready(&mut self.router, context)
     }
 
     fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
-        self.0.call(request.map(Body::new))
+        let counted = InFlight::one(&self.in_flight);
+        let answer = self.router.call(request.map(Body::new));
+        Box::pin(async move {
+            let _counted = counted;
+            answer.await
+        })
+    }
+}
+
+/// One request that is not answered yet.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn one(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }

@@ -26,7 +26,7 @@ use crate::cache::Cache;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 pub use admin::AdminState;
-pub use listener::{HEADER_TIMEOUT, Limits, serve};
+pub use listener::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
 use problem::Problem;
 
 /// How long a browser may remember what a preflight request allowed.

@@ -1,5 +1,6 @@
 //! The log: one line an event on standard output, JSON for machines or a readable form for people.
 
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
@@ -24,14 +25,29 @@ pub struct LogConfig {
 impl LogConfig {
     /// Whether `filter` is a list of levels that [`install`] takes.
     pub fn is_filter(filter: &str) -> bool {
-        EnvFilter::builder().parse(filter).is_ok()
+        // A bare word that is no level would be taken for a module, and silence everything else.
+        let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok() && !word.is_empty();
+        let sound = |directive: &str| directive.contains('=') || is_level(directive.trim());
+        filter.split(',').all(sound) && EnvFilter::builder().parse(filter).is_ok()
     }
 }
 
-/// Installs the log for the whole process; where one is installed already, that one stays.
-pub fn install(config: &LogConfig) {
+/// Lines that wait for a slow reader; more are dropped.
+const WAITING_LINES: usize = 16 * 1024;
+
+/// Installs the log for the whole process; where one is installed already, that one stays. What still waits is written
+/// when the guard is dropped, unless nobody reads.
+///
+/// Lines are written by a thread of their own: a reader that stops reading (a terminal on hold, a full pipe) costs log
+/// lines, never answers.
+pub fn install(config: &LogConfig) -> WorkerGuard {
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(WAITING_LINES)
+        .thread_name("log")
+        .finish(std::io::stdout());
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stdout);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let installed = match config.format {
         LogFormat::Json => {
             log.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
@@ -40,5 +56,21 @@ pub fn install(config: &LogConfig) {
     };
     if installed.is_err() {
         tracing::debug!("a log is installed already");
+    }
+    guard
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_misspelt_level_is_no_filter() {
+        for filter in ["info", "off", "WARN", "stratus=debug", "info,hyper=warn"] {
+            assert!(LogConfig::is_filter(filter), "{filter}");
+        }
+        for filter in ["", "inof", "info,", "info,hyper", "stratus=loud"] {
+            assert!(!LogConfig::is_filter(filter), "{filter}");
+        }
     }
 }

@@ -155,8 +155,11 @@ impl Upstream {
         let query = Query::parse("London", "").map_err(|_| SourceError::Failed)?;
         openweather::write_request(&mut url, &query, key.expose_secret());
         let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;
-        let date = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok());
-        Ok(Examination { status: response.status().as_u16(), date: date.map(str::to_owned) })
+        let date = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
+        let status = response.status().as_u16();
+        let retry_after = openweather::retry_after(response.headers());
+        let body = self.body(response).await.unwrap_or_default();
+        Ok(Examination { status, is_weather: openweather::judge(status, &body, retry_after).is_ok(), date })
     }
 }
 
@@ -165,6 +168,8 @@ impl Upstream {
 pub struct Examination {
     /// The status code.
     pub status: u16,
+    /// The body is weather.
+    pub is_weather: bool,
     /// The `Date` header (RFC 9110, section 6.6.1).
     pub date: Option<String>,
 }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::weather::{Hundredths, Location, Query, SourceError};
 
-/// After a 429 nobody asks for at least this long: its limit is per minute and account.
+/// After a 429 callers are told to wait at least this long: the limit is per minute and account.
 const LEAST_WAIT: Duration = Duration::from_secs(60);
 /// A longer `Retry-After` than this is taken for an error.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
@@ -46,6 +46,11 @@ pub(super) fn judge(status: u16, body: &[u8], retry_after: Duration) -> Result<(
     // serde_json does not look into the text that it skips, and JSON is UTF-8 (RFC 8259, section 8.1).
     let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Body>(text).ok());
     if status != 200 {
+        let own = parsed.as_ref().is_some_and(|body| body.cod.is_some() || body.error.is_some());
+        // What says that a place is unknown has to be OpenWeatherMap itself, not a gateway on the way.
+        if matches!(status, 400 | 404) && !own {
+            return Err(SourceError::Failed);
+        }
         return Err(failure(status, parsed.as_ref().and_then(|body| body.message.as_deref()), retry_after));
     }
     let body = parsed.ok_or(SourceError::InvalidResponse)?;
@@ -153,6 +158,10 @@ mod tests {
             (429, "", SourceError::BudgetExhausted { retry_after: LEAST_WAIT }),
             (500, "<html>", SourceError::Failed),
             (503, "", SourceError::Unavailable),
+            (404, "<html>404 page not found</html>", SourceError::Failed),
+            (404, "", SourceError::Failed),
+            (404, r#"{"message":"no route"}"#, SourceError::Failed),
+            (400, "<html>bad gateway</html>", SourceError::Failed),
             (302, "", SourceError::Failed),
             (204, "", SourceError::Failed),
         ] {

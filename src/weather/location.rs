@@ -267,11 +267,12 @@ fn parse_name(text: &str) -> Result<Location, LocationError> {
 }
 
 /// Letters, marks and digits of all scripts, and the punctuation of names such as L'Aquila, Saint-Denis, St. Gallen,
-/// Frankfurt (Oder), Vall·llobrega. U+200C (zero width non-joiner) is part of Persian spelling.
+/// Frankfurt (Oder), Vall·llobrega, Westward Ho! The zero width non-joiner (U+200C) and joiner (U+200D) are part of
+/// Persian and Sinhala spelling.
 fn occurs_in_names(character: char) -> bool {
     character.is_alphanumeric()
         || is_combining_mark(character)
-        || matches!(character, ' ' | ',' | '\'' | '-' | '.' | '(' | ')' | 'ʻ' | '·' | '\u{200c}')
+        || matches!(character, ' ' | ',' | '\'' | '-' | '.' | '(' | ')' | 'ʻ' | '·' | '!' | '\u{200c}' | '\u{200d}')
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+use crate::harness::{Answer, Gate, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -82,11 +82,30 @@ async fn a_purge_needs_the_token_and_a_body_it_understands() {
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (400, "invalid-body"), "{bad}");
     }
     assert_eq!(purge(&service, TOKEN, json!({"location": "91,0"})).await.code(), "invalid-location");
+    assert_eq!(purge(&service, TOKEN, json!({"location": "x".repeat(5_000)})).await.code(), "invalid-body");
+    let lower_case = service.admin_request(Method::POST, "/purge").header("authorization", format!("bearer {TOKEN}"));
+    assert_eq!(answer(lower_case.json(&json!({"location": "Paris"}))).await.status, 200);
     assert_eq!(service.get("/weather/London").await.x_cache(), "HIT");
 
     let without = Setup::memory(&upstream).start().await;
     let refused = purge(&without, "", json!({"all": true})).await;
     assert_eq!((refused.status.as_u16(), refused.code().as_str()), (403, "admin-token-not-set"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_asked_before_a_purge_is_not_stored_after_it() {
+    let gate = Gate::new();
+    let upstream = ScriptedUpstream::start(Reply::gated(gate.clone(), Reply::json(200, body("old")))).await;
+    let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
+    let purging = async {
+        upstream.wait_for_calls(1).await;
+        assert_eq!(purge(&service, TOKEN, json!({"location": "London"})).await.status, 200);
+        gate.open();
+    };
+    let (asked_before, ()) = tokio::join!(service.get("/weather/London"), purging);
+    assert_eq!(asked_before.header("cache-status"), "stratus; fwd=miss; fwd-status=200");
+    upstream.reply(Reply::json(200, body("new")));
+    assert_eq!(service.get("/weather/London").await.text(), body("new"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::program::parsed;
+use crate::harness::program::{parsed, signal};
 use crate::harness::{Gate, Redis, Reply, ScriptedUpstream, Setup, body, raw};
 
 /// Nothing that is waited for takes this long, unless it never ends.
@@ -155,7 +155,8 @@ async fn listener(limits: Limits) -> (SocketAddr, DropGuard) {
     let stopping = CancellationToken::new();
     let socket = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = socket.local_addr().expect("an address");
-    let router = Router::new().route("/", get(|| async { "hello" }));
+    let router =
+        Router::new().route("/", get(|| async { "hello" })).route("/much", get(|| async { "much".repeat(4 << 20) }));
     tokio::spawn(serve(socket, router, limits, stopping.clone()));
     (address, stopping.drop_guard())
 }
@@ -163,7 +164,7 @@ async fn listener(limits: Limits) -> (SocketAddr, DropGuard) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_head_is_cut_off() {
     let header_timeout = Duration::from_millis(200);
-    let limits = Limits { max_connections: 10, header_timeout, drain: Duration::ZERO };
+    let limits = Limits { max_connections: 10, header_timeout, write_timeout: PATIENCE, drain: Duration::ZERO };
     let (address, _running) = listener(limits).await;
     for (sent, answered) in [("", ""), ("GET / HT", ""), ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello")] {
         let mut slow = connect(address).await;
@@ -171,6 +172,54 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
         let answer = read_to_end(&mut slow).await;
         assert!(answer.ends_with(answered), "{sent:?}: {answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_takes_nothing_of_its_answer_gives_its_place_to_the_next() {
+    let write_timeout = Duration::from_millis(200);
+    let limits = Limits { max_connections: 1, header_timeout: PATIENCE, write_timeout, drain: Duration::ZERO };
+    let (address, _running) = listener(limits).await;
+    let mut greedy = connect(address).await;
+    greedy.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is taken");
+    let mut next = connect(address).await;
+    next.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await.expect("it is taken");
+    assert!(read_to_end(&mut next).await.ends_with("hello"));
+    drop(greedy);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_head_does_not_hold_up_the_end() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Oslo"))).await;
+    let service = Setup::memory(&upstream).set("server.drain_secs", 600).start().await;
+    let mut half = connect(service.public).await;
+    half.write_all(&QUESTION[..20]).await.expect("it is taken");
+    // The half head has been taken in once a whole question behind it is answered.
+    assert_eq!(service.get("/weather/Oslo").await.status, 200);
+    assert!(timeout(PATIENCE, service.stop()).await.expect("an end in time"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Oslo"))).await;
+    let address = TcpListener::bind("127.0.0.1:0").await.and_then(|free| free.local_addr()).expect("a free port");
+    let mut program = Setup::memory(&upstream).set("server.listen", address).unread();
+    let asking = async {
+        // More lines than a pipe holds.
+        let mut answered = 0;
+        while answered < 1_000 {
+            let Ok(mut stream) = TcpStream::connect(address).await else { continue };
+            let question = QUESTION.repeat(100);
+            stream.write_all(&question).await.expect("it is taken");
+            for _ in 0..100 {
+                read_until(&mut stream, "\"cod\":200}").await;
+                answered += 1;
+            }
+        }
+    };
+    timeout(PATIENCE, asking).await.expect("all answers in time");
+    signal(program.id().expect("it runs"), "TERM").await;
+    let status = timeout(PATIENCE, program.wait()).await.expect("an end in time").expect("a status");
+    assert_eq!(status.code(), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ fn settings(upstream: &str) -> Settings {
         .set("upstream.api_key", "canary0key")
         .set("upstream.connect_timeout_ms", 20_000)
         .set("upstream.timeout_ms", 20_000)
+        .set("server.request_timeout_ms", 30_000)
 }
 
 fn check(settings: &Settings) -> Ran {
@@ -95,10 +96,22 @@ fn an_authority_that_is_no_certificate_is_told_and_refused() {
     settings.run(&["serve"]).refused("upstream.ca_file", "holds no usable certificate");
 }
 
+const WEATHER: &str = r#"{"weather":[],"main":{},"cod":200}"#;
+
+#[test]
+fn a_page_that_is_not_weather_is_told() {
+    let upstream = Upstream::start(Router::new().fallback(|| async { "<html>please log in</html>" }));
+    let what = "upstream: answers with something that is not weather";
+    one_fault(
+        &check(&settings(&upstream.url())),
+        &format!("{what}; is upstream.base_url right, or is a proxy in between?"),
+    );
+}
+
 #[test]
 fn a_clock_that_is_off_is_told() {
     let past = [(DATE, "Sat, 21 Nov 2020 12:00:00 GMT")];
-    let upstream = Upstream::start(Router::new().fallback(move || async move { (past, "{}") }));
+    let upstream = Upstream::start(Router::new().fallback(move || async move { (past, WEATHER) }));
     let ran = check(&settings(&upstream.url()));
     let failed: Vec<_> = ran.stdout.lines().filter(|line| line.starts_with("FAIL  ")).collect();
     assert_eq!(failed.len(), 1, "{ran:?}");

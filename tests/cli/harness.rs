@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use stratus::demo::simulated;
-use stratus::http::{HEADER_TIMEOUT, Limits, serve};
+use stratus::http::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -269,7 +269,12 @@ impl Upstream {
         let runtime = runtime();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits { max_connections: 64, header_timeout: HEADER_TIMEOUT, drain: Duration::ZERO };
+        let limits = Limits {
+            max_connections: 64,
+            header_timeout: HEADER_TIMEOUT,
+            write_timeout: WRITE_TIMEOUT,
+            drain: Duration::ZERO,
+        };
         runtime.spawn(serve(listener, routes, limits, CancellationToken::new()));
         Self { address, _runtime: runtime }
     }

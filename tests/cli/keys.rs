@@ -57,8 +57,19 @@ fn an_added_key_seals_and_what_was_there_stays_below_it() {
     assert!(ran.stdout.contains(&ids[0]) && ran.stdout.lines().count() == 1, "{ran:?}");
     let added = after.lines().next().unwrap().split_once(':').unwrap().1;
     assert!(!ran.stdout.contains(added), "the key itself is not printed");
-    assert_eq!(mode(&path), 0o600);
+    assert_eq!(mode(&path), 0o640, "whoever could read it still can");
     assert_eq!(folder.names(), ["keys"]);
+}
+
+#[test]
+fn a_link_to_a_key_file_is_followed_and_stays_a_link() {
+    let folder = Folder::new();
+    let path = folder.write_with_mode("keys", &format!("{OLD}\n"), 0o600);
+    let link = folder.path().join("link");
+    std::os::unix::fs::symlink(&path, &link).unwrap();
+    assert_eq!(key(&["add", text(&link)]).code, Some(0));
+    assert_eq!(ids(&path).len(), 2);
+    assert!(std::fs::symlink_metadata(&link).unwrap().is_symlink());
 }
 
 #[test]

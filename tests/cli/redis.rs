@@ -54,6 +54,7 @@ impl Redis {
             .set("upstream.base_url", self.upstream.url())
             .set("upstream.api_key", API_KEY)
             .set("upstream.connect_timeout_ms", 20_000)
+            .set("server.request_timeout_ms", 30_000)
             .set("upstream.timeout_ms", 20_000)
     }
 

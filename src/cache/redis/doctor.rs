@@ -8,7 +8,7 @@ use super::link::{Login, client, connect};
 use super::trouble::Trouble;
 
 /// Commands that the user must be refused, in forms that would do no harm if they were not.
-const FORBIDDEN: [(&str, &[&str]); 8] = [
+const FORBIDDEN: [(&str, &[&str]); 14] = [
     ("KEYS", &["stratus:probe"]),
     ("SCAN", &["0", "COUNT", "1"]),
     ("FLUSHALL", &["no-such-mode"]),
@@ -16,7 +16,13 @@ const FORBIDDEN: [(&str, &[&str]); 8] = [
     ("DEBUG", &["no-such-subcommand"]),
     ("EVAL", &["return 1", "0"]),
     ("ACL", &["WHOAMI"]),
+    ("FLUSHDB", &["no-such-mode"]),
+    ("SCRIPT", &["EXISTS", "none"]),
+    ("CLIENT", &["LIST"]),
+    ("DUMP", &["stratus:probe"]),
+    ("RENAME", &["stratus:probe", "stratus:probe"]),
     ("GET", &["elsewhere:probe"]),
+    ("SET", &["elsewhere:probe", "", "NX", "XX"]),
 ];
 
 /// One thing that was looked at.
@@ -64,11 +70,15 @@ async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<Strin
     for (name, arguments) in FORBIDDEN {
         let answer = redis::cmd(name).arg(arguments).exec_async(connection).await;
         if !answer.is_err_and(|error| is_refusal(&error)) {
-            allowed.push(if name == "GET" { "GET outside stratus:*" } else { name });
+            allowed.push(match name {
+                "GET" => "GET outside stratus:*",
+                "SET" => "SET outside stratus:*",
+                name => name,
+            });
         }
     }
     if allowed.is_empty() {
-        return Ok("the user is refused everything else".to_owned());
+        return Ok(format!("the user is refused the {} other commands that were tried", FORBIDDEN.len()));
     }
     Err(Advice {
         what: format!("the user may also run {}", allowed.join(", ")),

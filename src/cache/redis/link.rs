@@ -31,6 +31,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lasted this long was a good one: the pauses begin small again.
 const LASTED: Duration = Duration::from_secs(5);
 /// Unacknowledged data older than this means a dead peer (Linux `TCP_USER_TIMEOUT`), which timeouts alone do not find.
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Commands in the client library's queue; larger writes are batched better.
 const PIPELINE_COMMANDS: usize = 1024;
@@ -209,6 +210,13 @@ pub(super) async fn connect(
     timeout(config.connect_timeout, attempt).await.unwrap_or(Err(Trouble::ConnectTimeout))
 }
 
+fn tcp_settings() -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(USER_TIMEOUT);
+    settings
+}
+
 /// Who to be in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Login {
@@ -239,10 +247,7 @@ pub(super) fn client(config: &RedisConfig, login: Login) -> RedisResult<Client> 
         insecure: false,
         tls_params: None,
     };
-    let info = address
-        .into_connection_info()?
-        .set_redis_settings(settings)
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true).set_user_timeout(USER_TIMEOUT));
+    let info = address.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp_settings());
     Client::build_with_tls(info, certificates)
 }
 

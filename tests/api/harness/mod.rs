@@ -192,6 +192,11 @@ impl Setup {
         Program::start(&self.settings)
     }
 
+    /// The same, but nobody reads what it prints.
+    pub(crate) fn unread(self) -> tokio::process::Child {
+        program::spawn(&self.settings)
+    }
+
     /// The same, and waits until it listens.
     pub(crate) async fn program(self) -> Program {
         let program = self.run();

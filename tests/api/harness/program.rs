@@ -23,17 +23,7 @@ pub(crate) struct Program {
 impl Program {
     /// Starts the program with these settings and nothing else in its environment.
     pub(crate) fn start(settings: &[(String, String)]) -> Self {
-        let variable = |key: &str| format!("STRATUS__{}", key.to_uppercase().replace('.', "__"));
-        let mut child = Command::new(PROGRAM)
-            .arg("serve")
-            .env_clear()
-            .envs(settings.iter().map(|(key, value)| (variable(key), value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .expect("the program");
+        let mut child = spawn(settings);
         let (lines, printed) = watch::channel(Vec::new());
         tokio::spawn(collect(child.stdout.take().expect("a pipe"), lines.clone()));
         tokio::spawn(collect(child.stderr.take().expect("a pipe"), lines));
@@ -90,6 +80,21 @@ impl Program {
         assert!(status.success(), "{status}: {lines:#?}");
         lines
     }
+}
+
+/// Starts the program with these settings and nothing else in its environment, and pipes for what it prints.
+pub(crate) fn spawn(settings: &[(String, String)]) -> Child {
+    let variable = |key: &str| format!("STRATUS__{}", key.to_uppercase().replace('.', "__"));
+    Command::new(PROGRAM)
+        .arg("serve")
+        .env_clear()
+        .envs(settings.iter().map(|(key, value)| (variable(key), value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the program")
 }
 
 /// Runs a command of the program to its end and gives its standard output.
