@@ -34,12 +34,8 @@ const SECRET_BYTES: usize = 32;
 
 /// The commands that the user `stratus` may run, each with the reason. Everything else is refused by Redis
 /// (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
-pub const REDIS_COMMANDS: &[(&str, &str)] = &[
-    ("get", "read a record"),
-    ("set", "write a record together with its time to live"),
-    ("unlink", "purge a record"),
-    ("ping", "lets the doctor try a connection without touching a record"),
-];
+pub const REDIS_COMMANDS: &[(&str, &str)] =
+    &[("get", "read a record"), ("set", "write a record together with its time to live"), ("unlink", "purge a record")];
 
 /// What [`init`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

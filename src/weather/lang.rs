@@ -8,7 +8,7 @@ const MAX_TAG_CHARS: usize = 100;
 /// The languages that OpenWeatherMap answers in, one code for each, some of which are not ISO 639.
 ///
 /// From the list in OpenWeatherMap's documentation ("Multilingual support"). Where that has two codes for a language,
-/// the other one is in [`ALIASES`].
+/// the other one is an alias of it.
 pub const LANGUAGES: [&str; 50] = [
     "af", "al", "ar", "az", "be", "bg", "ca", "cz", "da", "de", "el", "en", "es", "eu", "fa", "fi", "fr", "gl", "he",
     "hi", "hr", "hu", "id", "is", "it", "ja", "kr", "ku", "la", "lt", "mk", "nl", "no", "pl", "pt", "pt_br", "ro",

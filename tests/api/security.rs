@@ -257,12 +257,12 @@ async fn the_services_user_may_do_nothing_that_the_service_does_not_do() {
         (&["SET", "stratus:a", "b", "PX", "60000"][..], "OK"),
         (&["GET", "stratus:a"], "b"),
         (&["UNLINK", "stratus:a"], "1"),
-        (&["PING"], "PONG"),
     ] {
         assert_eq!(redis.cli(command).await.trim(), expected, "{command:?}");
     }
     for command in [
-        &["KEYS", "*"][..],
+        &["PING"][..],
+        &["KEYS", "*"],
         &["SCAN", "0"],
         &["RANDOMKEY"],
         &["DBSIZE"],
@@ -316,7 +316,7 @@ async fn nobody_else_gets_a_word_out_of_redis() {
     let redis = Redis::start().await;
     let password = std::fs::read_to_string(redis.secret("redis-password")).unwrap();
     let password = password.trim();
-    assert_eq!(redis.cli(&["PING"]).await.trim(), "PONG");
+    assert_eq!(redis.cli(&["SET", "stratus:a", "b", "PX", "60000"]).await.trim(), "OK");
 
     // Without a login, with a wrong password, with the right password of another user.
     for (user, password) in [("default", ""), ("default", password), ("stratus", "wrong"), ("admin", password)] {

@@ -62,6 +62,8 @@ fn told_faults() -> Vec<Fault> {
         Fault::new("429", limited(), 503, "upstream-budget-exhausted"),
         Fault::new("429, soon", limited().header("Retry-After", "3"), 503, "upstream-budget-exhausted"),
         Fault::new("429, later", limited().header("Retry-After", "600"), 503, "upstream-budget-exhausted"),
+        Fault::new("404 of a gateway", Reply::json(404, "<html>not found</html>"), 502, "upstream-failed"),
+        Fault::new("400 of a gateway", Reply::json(400, ""), 502, "upstream-failed"),
         told("500", 500, r#""500""#, 502, "upstream-failed"),
         told("502", 502, "502", 503, "upstream-unavailable"),
         told("503", 503, "503", 503, "upstream-unavailable"),
