@@ -34,6 +34,9 @@ pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 use store::Store;
 pub use store::{StoreConfig, StoreError, StoreState};
 
+/// By how much the clocks of replicas may differ. A record that is further in the future was written by a clock that is
+/// wrong, or this one was set back: it would count as new for too long, and a mark would hide what is written now.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
 /// The subject of the record that says when everything was purged last.
 const PURGE_ALL: &str = "purge all";
 
@@ -259,7 +262,12 @@ impl Inner {
         let now = self.clock.now_ms();
         let mut opened = names.iter().zip(values).map(|(name, value)| {
             let opened = self.keyring.open(name, &value?, now);
-            opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()
+            let opened = opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()?;
+            let from_the_future = opened.times.fetched_at_ms > now.saturating_add(CLOCK_TOLERANCE_MS);
+            if from_the_future {
+                self.metrics.record_not_opened("from_the_future");
+            }
+            (!from_the_future).then_some(opened)
         });
         let newest = |a: Record, b: Record| if b.fetched_at_ms > a.fetched_at_ms { b } else { a };
         let read = |(opened, name): (Option<Opened>, &RecordName)| {

@@ -6,6 +6,8 @@
 
 mod openweather;
 
+use std::error::Error;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -183,11 +185,25 @@ fn repeats(body: &[u8], key: &str) -> bool {
 fn unsent(error: &reqwest::Error) -> SourceError {
     if error.is_timeout() {
         SourceError::Timeout
-    } else if error.is_connect() {
+    } else if error.is_connect() || closed_unanswered(error) {
         SourceError::Unavailable
     } else {
         SourceError::InvalidResponse
     }
+}
+
+/// The connection ended before the head of an answer.
+fn closed_unanswered(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
+            || error.is::<io::Error>()
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 impl Source for Upstream {

@@ -143,3 +143,23 @@ async fn records_fetched_together_end_spread_and_alike_on_every_replica() {
     }
     assert!(ends.len() > 15, "{ends:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_from_the_future_is_a_counted_miss_and_is_replaced() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let ahead = Setup::redis(&upstream, &redis).start().await;
+    ahead.clock.advance(Duration::from_secs(61));
+    ahead.get("/weather/Rome").await;
+    let right = Setup::redis(&upstream, &redis).start().await;
+    assert_eq!(right.get("/weather/Rome").await.x_cache(), "MISS");
+    assert_eq!(right.metric(r#"stratus_records_not_opened_total{reason="from_the_future"}"#).await, 1);
+    assert_eq!(right.get("/weather/Rome").await.x_cache(), "HIT");
+
+    // A little ahead is what clocks are.
+    right.clock.advance(Duration::from_secs(30));
+    ahead.get("/weather/Oslo").await;
+    assert_eq!(
+        (right.get("/weather/Oslo").await.x_cache(), right.get("/weather/Oslo").await.header("age")),
+        ("HIT", "0")
+    );
+}

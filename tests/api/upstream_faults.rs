@@ -98,7 +98,7 @@ fn garbled_faults() -> Vec<Fault> {
         garbled("a gzip bomb", gzipped(gzip(&padded(64 << 20)))),
         garbled("gzip that is none", gzipped(body(WORDS).into())),
         garbled("closing in the body", Reply::close_mid_body(4_096, body(WORDS))),
-        garbled("closing at once", Reply::raw("")),
+        Fault::new("closing at once", Reply::raw(""), 503, "upstream-unavailable"),
         garbled("another protocol", Reply::raw(format!("SSH-2.0-{WORDS}\r\n\r\n"))),
     ]
 }
