@@ -9,7 +9,7 @@ use quick_cache::sync::Cache;
 
 use crate::clock::Clock;
 
-/// Bytes of names and records at most: about 60 000 places.
+/// Bytes of names and records at most: about 75 000 places.
 const MAX_BYTES: u64 = 64 * 1024 * 1024;
 /// What the cache is laid out for; a weather record has about 700 bytes and its name 51.
 const ESTIMATED_RECORDS: usize = 80_000;

@@ -177,11 +177,6 @@ impl Cache {
         self.0.store.kind()
     }
 
-    /// The settings.
-    pub fn config(&self) -> CacheConfig {
-        self.0.config
-    }
-
     /// Now, by the clock that ages are computed with, Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()

@@ -66,7 +66,7 @@ async fn demo_admin(listen: SocketAddr) -> SocketAddr {
 
 /// Reads the configuration and binds both addresses. All faults of both are told together, and then nothing is bound.
 async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
-    let [(_, public), (_, admin)] = Config::listen_addresses(sources);
+    let [public, admin] = Config::listen_addresses(sources);
     // The same address twice is reported by the configuration.
     let admin = admin.filter(|admin| Some(*admin) != public || admin.port() == 0);
     let listeners = Listeners::bind(public, admin).await;

@@ -122,9 +122,9 @@ impl Config {
 
     /// The two listening addresses, if they can be read at all: so that an address in use is reported together with
     /// every other fault.
-    pub fn listen_addresses(sources: &Sources) -> [(&'static str, Option<SocketAddr>); 2] {
+    pub fn listen_addresses(sources: &Sources) -> [Option<SocketAddr>; 2] {
         let mut reader = Reader::new(sources);
-        ["server.listen", "admin.listen"].map(|key| (key, reader.parsed(key, "an address")))
+        ["server.listen", "admin.listen"].map(|key| reader.parsed(key, "an address"))
     }
 }
 
