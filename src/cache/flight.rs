@@ -1,20 +1,32 @@
-//! One load a record in this process, however many ask for it.
+//! One load a question in this process, however many ask for it.
 //!
 //! A load runs in its own task: a caller that leaves takes nobody's answer along, and what was fetched is still stored.
+//! It can end in these ways, each with its own test:
+//!
+//! | end | what those who wait get |
+//! |---|---|
+//! | done | its result, all the same |
+//! | failed | its error, all the same |
+//! | lost (a panic, or its runtime ended) | the next of them leads, once |
+//! | load deadline | the load is dropped, and all get a timeout |
+//! | wait deadline | this caller gives up; the load goes on for the others |
+//! | overloaded | too many wait already: this caller is refused at once |
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
+use tokio::sync::oneshot;
 
-use crate::crypto::RecordName;
+use crate::weather::Query;
 
-/// A load under way.
+/// A load under way; `None` if it was lost.
 pub(super) type Load<T> = Shared<Pin<Box<dyn Future<Output = Option<T>> + Send>>>;
-type Loads<T> = Mutex<HashMap<RecordName, Load<T>>>;
+type Loads<T> = Mutex<HashMap<Arc<Query>, Load<T>>>;
 
 /// The loads that are under way.
 #[derive(Debug)]
@@ -25,109 +37,205 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         Self(Arc::new(Mutex::new(HashMap::new())))
     }
 
-    /// Joins the load of `name`, or starts it with `load`. Gives its result (`None` if its task was lost, by a panic or
-    /// at shutdown) and whether it was somebody else's.
-    pub(super) async fn join<F>(&self, name: RecordName, load: impl FnOnce() -> F) -> (Option<T>, bool)
+    /// Joins the load of `query`, or starts it with `load`; also whether it was somebody else's. The load goes on whether
+    /// or not what is given here is awaited.
+    pub(super) fn join<F>(&self, query: &Arc<Query>, load: impl FnOnce() -> F) -> (Load<T>, bool)
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let (flight, joined) = self.begin(name, load);
-        (flight.await, joined)
+        let (flight, launch) = {
+            let mut loads = lock(&self.0);
+            if let Some(flight) = loads.get(query) {
+                return (flight.clone(), true);
+            }
+            self.announce(&mut loads, query)
+        };
+        launch.go(load());
+        (flight, false)
     }
 
-    /// The same without waiting: the load goes on whether or not what is given here is awaited.
-    pub(super) fn begin<F>(&self, name: RecordName, load: impl FnOnce() -> F) -> (Load<T>, bool)
+    /// Starts the load of `query`, unless it is under way already or `limit` others are.
+    pub(super) fn begin<F>(&self, query: &Arc<Query>, limit: usize, load: impl FnOnce() -> F)
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let mut loads = lock(&self.0);
-        if let Some(flight) = loads.get(&name) {
-            return (flight.clone(), true);
-        }
-        let (all, own_name, load) = (Arc::clone(&self.0), name.clone(), load());
-        let task = tokio::spawn(async move {
-            // Made in here: a runtime that ends drops what it is given at once, and the list is locked by us now.
-            let _landing = Landing { loads: all, name: own_name };
-            load.await
+        let launch = {
+            let mut loads = lock(&self.0);
+            if loads.len() >= limit || loads.contains_key(query) {
+                return;
+            }
+            self.announce(&mut loads, query).1
+        };
+        launch.go(load());
+    }
+
+    fn announce(&self, loads: &mut HashMap<Arc<Query>, Load<T>>, query: &Arc<Query>) -> (Load<T>, Launch<T>) {
+        let (result, flight) = oneshot::channel();
+        let flight = flight.map(Result::ok).boxed().shared();
+        loads.insert(Arc::clone(query), flight.clone());
+        let landing = Landing { loads: Arc::clone(&self.0), query: Arc::clone(query) };
+        (flight, Launch { landing, result })
+    }
+}
+
+/// A load that is on the list and has still to be started. That happens when the list is no longer locked: a runtime
+/// that ends drops a task at once, and with it its landing.
+struct Launch<T: Clone> {
+    landing: Landing<T>,
+    result: oneshot::Sender<T>,
+}
+
+impl<T: Clone + Send + Sync + 'static> Launch<T> {
+    fn go<F>(self, load: F)
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        let Self { landing, result } = self;
+        tokio::spawn(async move {
+            let loaded = load.await;
+            // Off the list before anybody learns of it: who comes after that starts anew.
+            drop(landing);
+            // Nobody may be waiting any more.
+            let _ = result.send(loaded);
         });
-        let flight = task.map(Result::ok).boxed().shared();
-        loads.insert(name, flight.clone());
-        (flight, false)
     }
 }
 
 /// Takes the flight off the list when its task ends, however it ends: a flight left there would wedge its key for ever.
 struct Landing<T: Clone> {
     loads: Arc<Loads<T>>,
-    name: RecordName,
+    query: Arc<Query>,
 }
 
 impl<T: Clone> Drop for Landing<T> {
     fn drop(&mut self) {
-        lock(&self.loads).remove(&self.name);
+        lock(&self.loads).remove(&self.query);
     }
 }
 
 /// The map is whole after every operation on it, so a panic elsewhere does not spoil it.
-fn lock<T: Clone>(loads: &Loads<T>) -> MutexGuard<'_, HashMap<RecordName, Load<T>>> {
+fn lock<T: Clone>(loads: &Loads<T>) -> MutexGuard<'_, HashMap<Arc<Query>, Load<T>>> {
     loads.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The places for callers who wait, over all questions: each of them holds a connection and some memory.
+#[derive(Debug)]
+pub(super) struct WaitingRoom {
+    waiting: AtomicUsize,
+    places: usize,
+}
+
+impl WaitingRoom {
+    pub(super) fn new(places: usize) -> Self {
+        Self { waiting: AtomicUsize::new(0), places }
+    }
+
+    /// A place until it is dropped; `None` if there is none left.
+    pub(super) fn enter(&self) -> Option<Place<'_>> {
+        let enter = |waiting| (waiting < self.places).then_some(waiting + 1);
+        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, enter).ok().map(|_| Place(&self.waiting))
+    }
+}
+
+/// One caller who waits.
+#[derive(Debug)]
+pub(super) struct Place<'a>(&'a AtomicUsize);
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crypto::Keyring;
-    use std::sync::atomic::{AtomicUsize, Ordering};
     use tokio::sync::Notify;
 
-    fn name() -> RecordName {
-        Keyring::ephemeral().unwrap().names("x").remove(0)
+    fn query() -> Arc<Query> {
+        Arc::new(Query::parse("London", "").unwrap())
     }
 
     #[tokio::test]
     async fn many_callers_share_one_load() {
-        let (flights, name) = (Flights::new(), name());
+        let (flights, query) = (Flights::new(), query());
         let (loads, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let callers: Vec<_> = (0..50)
             .map(|_| {
                 let (loads, go) = (Arc::clone(&loads), Arc::clone(&go));
-                flights.join(name.clone(), move || async move {
+                flights.join(&query, move || async move {
                     go.notified().await;
                     loads.fetch_add(1, Ordering::SeqCst)
                 })
             })
             .collect();
-        let answers = futures_util::future::join_all(callers);
-        let (answers, ()) = tokio::join!(answers, async { go.notify_one() });
+        assert_eq!(callers.iter().filter(|(_, joined)| !joined).count(), 1);
+        go.notify_one();
+        let answers = futures_util::future::join_all(callers.into_iter().map(|(load, _)| load)).await;
+        assert!(answers.iter().all(|answer| *answer == Some(0)));
         assert_eq!(loads.load(Ordering::SeqCst), 1);
-        assert_eq!(answers.iter().filter(|(_, joined)| !joined).count(), 1);
-        assert!(answers.iter().all(|(answer, _)| *answer == Some(0)));
         assert!(lock(&flights.0).is_empty());
     }
 
     #[tokio::test]
     async fn a_load_goes_on_when_its_caller_leaves_and_a_panic_frees_the_key() {
-        let (flights, name) = (Flights::<u8>::new(), name());
-        let (started, go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let caller = {
-            let (started, go, done) = (Arc::clone(&started), Arc::clone(&go), Arc::clone(&done));
-            flights.join(name.clone(), move || async move {
-                started.notify_one();
+        let (flights, query) = (Flights::<u8>::new(), query());
+        let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (caller, _) = {
+            let (go, done) = (Arc::clone(&go), Arc::clone(&done));
+            flights.join(&query, move || async move {
                 go.notified().await;
                 done.notify_one();
                 1
             })
         };
-        tokio::select! {
-            _ = caller => unreachable!("the load waits for its signal"),
-            () = started.notified() => {}
-        }
+        drop(caller);
         go.notify_one();
         done.notified().await;
 
-        let (lost, _) = flights.join(name.clone(), || async { panic!("lost") }).await;
-        assert_eq!(lost, None);
-        let (next, joined) = flights.join(name, || async { 2 }).await;
-        assert_eq!((next, joined), (Some(2), false));
+        assert_eq!(flights.join(&query, || async { panic!("lost") }).0.await, None);
+        let (next, joined) = flights.join(&query, || async { 2 });
+        assert_eq!((next.await, joined), (Some(2), false));
+    }
+
+    #[test]
+    fn a_load_whose_runtime_ends_is_lost_to_those_who_wait_elsewhere_and_frees_the_key() {
+        let (flights, query) = (Flights::<u8>::new(), query());
+        let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let (leading, following) = (runtime(), runtime());
+        let never = || flights.join(&query, std::future::pending::<u8>);
+        let (_, joined) = leading.block_on(async { never() });
+        assert!(!joined);
+        let (load, joined) = following.block_on(async { never() });
+        assert!(joined);
+        drop(leading);
+        assert_eq!(following.block_on(load), None);
+        let next = || flights.join(&query, || async { 2 }).0;
+        assert_eq!(following.block_on(async { next().await }), Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_background_load_is_begun_once_and_only_below_the_limit() {
+        let (flights, query) = (Flights::<u8>::new(), query());
+        let begun = Arc::new(AtomicUsize::new(0));
+        let begin = |limit| {
+            let begun = Arc::clone(&begun);
+            flights.begin(&query, limit, move || {
+                begun.fetch_add(1, Ordering::SeqCst);
+                std::future::pending()
+            });
+            lock(&flights.0).len()
+        };
+        assert_eq!((begin(0), begin(1), begin(2)), (0, 1, 1));
+        assert_eq!(begun.load(Ordering::SeqCst), 1);
+    }
+
+    #[test]
+    fn the_waiting_room_has_so_many_places_and_each_is_given_back() {
+        let room = WaitingRoom::new(2);
+        let (first, second) = (room.enter(), room.enter());
+        assert!(first.is_some() && second.is_some() && room.enter().is_none());
+        drop(first);
+        assert!(room.enter().is_some());
     }
 }

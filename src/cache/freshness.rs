@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// How long answers are kept.
+/// How long answers are good.
 #[derive(Debug, Clone, Copy)]
-pub struct CacheConfig {
+pub struct Policy {
     /// An answer this young is given without asking again.
     pub fresh: Duration,
     /// How long after that it is given while it is asked anew (RFC 5861).
@@ -62,7 +62,7 @@ pub struct Windows {
     pub stale_if_error: Duration,
 }
 
-impl CacheConfig {
+impl Policy {
     /// The windows of a record of weather.
     pub(super) fn weather(&self, spread: Spread) -> Windows {
         Windows {
@@ -132,7 +132,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const CONFIG: CacheConfig = CacheConfig {
+    const POLICY: Policy = Policy {
         fresh: Duration::from_secs(300),
         stale_while_revalidate: Duration::from_secs(60),
         stale_if_error: Duration::from_secs(3_600),
@@ -142,7 +142,7 @@ mod tests {
 
     #[test]
     fn the_windows_follow_each_other_to_the_millisecond() {
-        let windows = CONFIG.weather(Spread(0));
+        let windows = POLICY.weather(Spread(0));
         for (age_ms, expected, ttl) in [
             (0, Freshness::Fresh, 300),
             (299_999, Freshness::Fresh, 1),
@@ -161,21 +161,21 @@ mod tests {
 
     #[test]
     fn an_unknown_place_is_fresh_or_dead() {
-        let windows = CONFIG.unknown_place(Spread(0));
+        let windows = POLICY.unknown_place(Spread(0));
         assert_eq!(windows.freshness(0, 99_999), Freshness::Fresh);
         assert_eq!(windows.freshness(0, 100_000), Freshness::Dead);
     }
 
     #[test]
     fn an_answer_from_the_future_is_new() {
-        assert_eq!(CONFIG.weather(Spread(0)).freshness(2_000, 1_000), Freshness::Fresh);
+        assert_eq!(POLICY.weather(Spread(0)).freshness(2_000, 1_000), Freshness::Fresh);
         assert_eq!(age(2_000, 1_000), Duration::ZERO);
     }
 
     #[test]
     fn what_was_fetched_together_ends_spread_over_the_whole_jitter() {
         let fresh: Vec<_> = (0..1_000)
-            .map(|number| CONFIG.weather(Spread::of(&format!("stratus:{number}"), 1_000)).fresh.as_millis())
+            .map(|number| POLICY.weather(Spread::of(&format!("stratus:{number}"), 1_000)).fresh.as_millis())
             .collect();
         let tenths = |from: u128| fresh.iter().filter(|ms| (from..from + 3_000).contains(*ms)).count();
         assert!(fresh.iter().all(|ms| (270_000..=300_000).contains(ms)));
@@ -191,7 +191,7 @@ mod tests {
         fn freshness_only_ever_declines_and_agrees_with_the_ttl(
             spread in 0_u32..1024, first in 0_u64..5_000_000, later in 0_u64..5_000_000,
         ) {
-            let windows = CONFIG.weather(Spread(spread));
+            let windows = POLICY.weather(Spread(spread));
             let rank = |age| match windows.freshness(0, age) {
                 Freshness::Fresh => 0,
                 Freshness::Renew => 1,

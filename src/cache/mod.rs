@@ -1,81 +1,62 @@
-//! The cache: one call, [`Cache::get`], which hides the store, the sealing, the sharing of loads and staleness.
+//! The cache: one call, [`Cache::get`], which hides two levels, the sealing, the sharing of loads and staleness.
 //!
-//! 1. Join the one lookup of this question, or lead it: read the sealed record and open it. What does not open is a
-//!    counted miss.
-//! 2. Fresh: that is the answer.
-//! 3. A little stale: that is the answer, too, and the source is asked behind it, once.
-//! 4. Otherwise join the one call to the source, or lead it: seal its answer, write it to the store, answer. That a place
-//!    is unknown is an answer, too, and kept for a shorter time.
-//! 5. The source failed: a copy that is not dead yet is the answer, marked stale; else the error.
+//! 1. In memory and fresh: that is the answer. A little stale: that is the answer, too, and the source is asked behind
+//!    it, once.
+//! 2. Otherwise join the one lookup of this question, or lead it: memory again, then the sealed record in the store. What
+//!    does not open is a counted miss. A usable copy answers as in 1.
+//! 3. Otherwise join the one call to the source, or lead it: keep its answer in memory, seal it, write it to the store,
+//!    answer. That a place is unknown is an answer, too, and kept for a shorter time.
+//! 4. The source failed: a copy that is not dead yet is the answer, marked stale; else the error.
 //!
 //! A failure of the store is never an error here: it is counted, and the answer comes from the source.
 
+mod answer;
+mod body;
 mod flight;
 mod freshness;
-mod memory;
+mod hot;
+mod load;
+mod memory_store;
+mod purge;
 mod record;
 mod redis;
+mod shelf;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
+use crate::crypto::Keyring;
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query, Source, SourceError};
-use flight::{Flights, Load};
-pub use freshness::{CacheConfig, Freshness, Windows, age};
+pub use answer::{Answer, GetError, Origin};
+pub use body::Body;
+use flight::{Flights, WaitingRoom};
+pub use freshness::{Freshness, Policy, Windows, age};
+use hot::Hot;
+use load::Called;
 pub use record::Content;
-use record::Record;
 pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
+use shelf::Shelf;
 use store::Store;
 pub use store::{StoreConfig, StoreError, StoreState};
 
-/// By how much the clocks of replicas may differ. A record that is further in the future was written by a clock that is
-/// wrong, or this one was set back: it would count as new for too long, and a mark would hide what is written now.
-const CLOCK_TOLERANCE_MS: u64 = 60_000;
-/// The subject of the record that says when everything was purged last.
-const PURGE_ALL: &str = "purge all";
-
-/// An answer and how it came about.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// What the upstream said.
-    pub content: Content,
-    /// When it said so, Unix milliseconds.
-    pub fetched_at_ms: u64,
-    /// How long that is good for.
-    pub windows: Windows,
-    /// Where the answer came from.
-    pub origin: Origin,
-}
-
-/// Where an answer came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Origin {
-    /// The store, fresh; the word says which (`redis` or `memory`).
-    Store(&'static str),
-    /// The store, stale: the source is being asked behind it, or failed.
-    Stale(&'static str),
-    /// The source.
-    Source {
-        /// It was written to the store.
-        stored: bool,
-        /// It was another caller's load.
-        collapsed: bool,
-    },
-}
-
-/// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum GetError {
-    /// The source failed and there is no copy to fall back on.
-    Source(SourceError),
-    /// The load was lost by a fault of ours.
-    Lost,
+/// How answers are kept, and how much waiting there may be.
+#[derive(Debug, Clone)]
+pub struct CacheConfig {
+    /// How long answers are good.
+    pub policy: Policy,
+    /// Bytes in memory at most, bookkeeping included; 0 for no memory level.
+    pub memory_max_bytes: u64,
+    /// Callers that wait for a load at most, over all questions; further ones are refused at once.
+    pub max_waiters: usize,
+    /// How long a caller waits at most.
+    pub wait_timeout: Duration,
+    /// How long the source may take at most. It has limits of its own; this one holds even if they do not.
+    pub load_timeout: Duration,
 }
 
 /// Where answers are kept and found.
@@ -83,25 +64,18 @@ pub enum GetError {
 pub struct Cache(Arc<Inner>);
 
 struct Inner {
-    config: CacheConfig,
-    keyring: Keyring,
-    store: Store,
+    hot: Hot,
+    shelf: Arc<Shelf>,
     source: Arc<dyn Source>,
     clock: Clock,
     metrics: Arc<Metrics>,
-    /// Reading the store, and all that follows from it.
+    load_timeout: Duration,
+    wait_timeout: Duration,
+    waiting: WaitingRoom,
+    /// Looking in memory and store, and all that follows from it.
     lookups: Flights<Result<Answer, GetError>>,
-    /// How often something was purged here: what was asked before a purge is not stored after it.
-    purges: AtomicU64,
     /// Asking the source.
     calls: Flights<Result<Called, SourceError>>,
-}
-
-/// What the source said, and whether it was stored.
-#[derive(Clone)]
-struct Called {
-    record: Record,
-    stored: bool,
 }
 
 impl Cache {
@@ -115,206 +89,89 @@ impl Cache {
         metrics: Arc<Metrics>,
     ) -> Self {
         let store = Store::start(store, clock.clone(), Arc::clone(&metrics));
-        let (lookups, calls) = (Flights::new(), Flights::new());
-        let purges = AtomicU64::new(0);
-        Self(Arc::new(Inner { config, keyring, store, source, clock, metrics, lookups, purges, calls }))
+        let inner = Arc::new(Inner {
+            hot: Hot::new(config.memory_max_bytes),
+            shelf: Arc::new(Shelf::new(config.policy, keyring, store, clock.clone(), Arc::clone(&metrics))),
+            source,
+            clock,
+            metrics,
+            load_timeout: config.load_timeout,
+            wait_timeout: config.wait_timeout,
+            waiting: WaitingRoom::new(config.max_waiters),
+            lookups: Flights::new(),
+            calls: Flights::new(),
+        });
+        purge::watch(&inner);
+        Self(inner)
     }
 
-    /// Answers `query` from the store or the source.
+    /// Answers `query` from memory, without waiting for anything; `None` if only [`Cache::get`] can tell.
+    pub fn recall(&self, query: &Query) -> Option<Answer> {
+        let answer = self.0.recall(query)?;
+        self.0.metrics.answered(answer.outcome());
+        Some(answer)
+    }
+
+    /// Answers `query` from memory, the store or the source.
     ///
     /// # Errors
-    /// The source failed and no copy is left, or the load was lost.
+    /// The source failed and no copy is left, the caller waited too long or among too many, or the load was lost.
     pub async fn get(&self, query: Query) -> Result<Answer, GetError> {
-        let subject = query.subject();
-        let name = self.0.name(&subject);
-        let inner = Arc::clone(&self.0);
-        let lookup = || async move { inner.look_up(query, subject).await };
-        let (answer, joined) = self.0.lookups.join(name, lookup).await;
-        let mut answer = answer.unwrap_or(Err(GetError::Lost));
-        if let Ok(Answer { origin: Origin::Source { collapsed, .. }, .. }) = &mut answer {
-            *collapsed |= joined;
+        if let Some(answer) = self.recall(&query) {
+            return Ok(answer);
         }
-        self.0.metrics.answered(outcome(&answer));
+        let answer = self.0.wait(&Arc::new(query)).await;
+        match &answer {
+            Ok(answer) => self.0.metrics.answered(answer.outcome()),
+            Err(error) => self.0.metrics.not_answered(error.as_str()),
+        }
         answer
     }
 
-    /// Removes every variant of a place; how many records there were.
+    /// Removes every variant of a place, on this replica at once and on the others when they look next
+    /// ([`purge::INTERVAL`]); how many records there were in the store.
     ///
     /// # Errors
-    /// The store cannot be used, so nothing was removed.
+    /// The store cannot be used, so nothing was purged.
     pub async fn purge(&self, location: &Location) -> Result<u64, StoreError> {
-        let names: Vec<_> =
-            Query::all_about(location).flat_map(|query| self.0.keyring.names(&query.subject())).collect();
-        let names: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-        self.0.purges.fetch_add(1, Ordering::SeqCst);
-        self.0.store.remove(&names).await
+        let inner = &self.0;
+        // Before: what is being asked now shall not be kept. After: nor what was found meanwhile.
+        inner.hot.clear();
+        let removed = inner.shelf.remove(location).await;
+        inner.hot.clear();
+        removed
     }
 
-    /// Makes every record that was fetched until now count as absent, on all replicas that share the store.
+    /// Makes every record that was fetched until now count as absent: here at once, on the other replicas when they look
+    /// next ([`purge::INTERVAL`]).
     ///
     /// # Errors
     /// The store cannot be used, so nothing was purged.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         let inner = &self.0;
-        inner.purges.fetch_add(1, Ordering::SeqCst);
-        let now = inner.clock.now_ms();
-        let name = inner.keyring.names(PURGE_ALL).swap_remove(0);
-        // Once the oldest record is dead the mark has done its work.
-        let lifetime = inner.config.longest_lifetime();
-        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
-        let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
-        let mark = inner.keyring.seal(&name, times, &[]).map_err(|_| StoreError::Refused)?;
-        inner.store.write(name.as_str(), mark, lifetime).await
+        inner.hot.clear();
+        let marked = inner.shelf.remove_all().await;
+        inner.hot.clear();
+        marked
     }
 
     /// Whether the store can be used, as it changes.
     pub fn store_state(&self) -> watch::Receiver<StoreState> {
-        self.0.store.state()
+        self.0.shelf.store.state()
     }
 
     /// `redis` or `memory`.
     pub fn store_kind(&self) -> &'static str {
-        self.0.store.kind()
+        self.0.shelf.store.kind()
+    }
+
+    /// Entries and bytes of the memory level, bookkeeping included.
+    pub fn memory_size(&self) -> (u64, u64) {
+        self.0.hot.size()
     }
 
     /// Now, by the clock that ages are computed with, Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
-    }
-}
-
-impl Inner {
-    async fn look_up(self: Arc<Self>, query: Query, subject: String) -> Result<Answer, GetError> {
-        let store = self.store.kind();
-        let Some(copy) = self.find(&subject).await else { return self.call(query, subject, false).await };
-        match copy.freshness(self.clock.now_ms()) {
-            Freshness::Fresh => Ok(answer(copy, Origin::Store(store))),
-            Freshness::Renew => {
-                // It goes on by itself; whoever asks next finds what it brings.
-                drop(self.begin_call(query, subject, true));
-                Ok(answer(copy, Origin::Stale(store)))
-            }
-            Freshness::Fallback | Freshness::Dead => {
-                let called = self.call(query, subject, true).await;
-                // Looked at only now: asking took its time.
-                let usable = copy.freshness(self.clock.now_ms()) != Freshness::Dead;
-                if called.is_err() && usable { Ok(answer(copy, Origin::Stale(store))) } else { called }
-            }
-        }
-    }
-
-    async fn call(self: &Arc<Self>, query: Query, subject: String, had_copy: bool) -> Result<Answer, GetError> {
-        let (call, collapsed) = self.begin_call(query, subject, had_copy);
-        let called = call.await.ok_or(GetError::Lost)?.map_err(GetError::Source)?;
-        Ok(answer(called.record, Origin::Source { stored: called.stored, collapsed }))
-    }
-
-    fn begin_call(
-        self: &Arc<Self>,
-        query: Query,
-        subject: String,
-        had_copy: bool,
-    ) -> (Load<Result<Called, SourceError>>, bool) {
-        let inner = Arc::clone(self);
-        let name = self.name(&subject);
-        self.calls.begin(name, move || async move { inner.ask(&query, &subject, had_copy).await })
-    }
-
-    /// Asks the source and stores what it says. With `had_copy` the store is looked at once more before: another call may
-    /// have ended since the copy was read.
-    async fn ask(&self, query: &Query, subject: &str, had_copy: bool) -> Result<Called, SourceError> {
-        if had_copy
-            && let Some(record) = self.find(subject).await
-            && record.freshness(self.clock.now_ms()) == Freshness::Fresh
-        {
-            return Ok(Called { record, stored: true });
-        }
-        let purges = self.purges.load(Ordering::SeqCst);
-        let (content, fetched_at_ms) = match self.source.fetch(query).await {
-            Ok(fetched) => (Content::Weather(fetched.body), fetched.fetched_at_ms),
-            Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
-            Err(error) => return Err(error),
-        };
-        let name = self.name(subject);
-        let record = Record::new(content, fetched_at_ms, &name, &self.config);
-        let stored = self.purges.load(Ordering::SeqCst) == purges && self.keep(&name, &record).await;
-        Ok(Called { record, stored })
-    }
-
-    /// What a new record about `subject` is called.
-    fn name(&self, subject: &str) -> RecordName {
-        self.keyring.names(subject).swap_remove(0)
-    }
-
-    /// The record about `subject`, under whichever key of the ring it was named, if it opens and was not purged.
-    async fn find(&self, subject: &str) -> Option<Record> {
-        let records = self.keyring.names(subject);
-        let marks = self.keyring.names(PURGE_ALL);
-        let names: Vec<_> = records.iter().chain(&marks).collect();
-        let text: Vec<_> = names.iter().map(|name| name.as_str()).collect();
-        let values = self.store.read(&text).await.ok()?;
-
-        let now = self.clock.now_ms();
-        let mut opened = names.iter().zip(values).map(|(name, value)| {
-            let opened = self.keyring.open(name, &value?, now);
-            let opened = opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()?;
-            let from_the_future = opened.times.fetched_at_ms > now.saturating_add(CLOCK_TOLERANCE_MS);
-            if from_the_future {
-                self.metrics.record_not_opened("from_the_future");
-            }
-            (!from_the_future).then_some(opened)
-        });
-        let newest = |a: Record, b: Record| if b.fetched_at_ms > a.fetched_at_ms { b } else { a };
-        let read = |(opened, name): (Option<Opened>, &RecordName)| {
-            let record = Record::read(opened?, name, &self.config);
-            if record.is_none() {
-                self.metrics.record_not_opened("unknown_kind");
-            }
-            record
-        };
-        let record = opened.by_ref().take(records.len()).zip(&records).filter_map(read).reduce(newest);
-        let purged_at_ms = opened.flatten().map(|mark| mark.times.fetched_at_ms).max();
-        record.filter(|record| purged_at_ms.is_none_or(|purged| record.fetched_at_ms > purged))
-    }
-
-    /// Seals and stores a record; whether that worked.
-    async fn keep(&self, name: &RecordName, record: &Record) -> bool {
-        let lifetime = record.windows.lifetime();
-        if lifetime.is_zero() {
-            return false;
-        }
-        let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms: record.expires_at_ms() };
-        match self.keyring.seal(name, times, &record.plaintext()) {
-            Ok(sealed) => self.store.write(name.as_str(), sealed, lifetime).await.is_ok(),
-            Err(error) => {
-                tracing::error!("a record could not be sealed and was not stored: {error}");
-                false
-            }
-        }
-    }
-}
-
-fn answer(record: Record, origin: Origin) -> Answer {
-    Answer { content: record.content, fetched_at_ms: record.fetched_at_ms, windows: record.windows, origin }
-}
-
-/// The label under which an answer is counted.
-fn outcome(answer: &Result<Answer, GetError>) -> &'static str {
-    match answer {
-        Ok(Answer { content: Content::UnknownPlace, origin: Origin::Store(_), .. }) => "negative",
-        Ok(Answer { origin: Origin::Store(_), .. }) => "hit",
-        Ok(Answer { origin: Origin::Stale(_), .. }) => "stale",
-        Ok(Answer { origin: Origin::Source { .. }, .. }) => "miss",
-        Err(_) => "failed",
-    }
-}
-
-fn word(error: OpenError) -> &'static str {
-    match error {
-        OpenError::Truncated => "truncated",
-        OpenError::NewerVersion => "newer_version",
-        OpenError::UnknownKey => "unknown_key",
-        OpenError::NotAuthentic => "not_authentic",
-        OpenError::Expired => "expired",
     }
 }

@@ -2,14 +2,15 @@
 
 use bytes::Bytes;
 
-use super::freshness::{CacheConfig, Freshness, Spread, Windows};
+use super::body::Body;
+use super::freshness::{Freshness, Policy, Spread, Windows};
 use crate::crypto::{Opened, RecordName};
 
 /// What the upstream said about a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// OpenWeatherMap's body, byte for byte.
-    Weather(Bytes),
+    Weather(Body),
     /// It does not know the place.
     UnknownPlace,
 }
@@ -28,30 +29,33 @@ pub(super) struct Record {
 
 impl Record {
     /// A record under `name`, whose windows follow from what it says.
-    pub(super) fn new(content: Content, fetched_at_ms: u64, name: &RecordName, config: &CacheConfig) -> Self {
-        let spread = Spread::of(name.as_str(), fetched_at_ms);
+    pub(super) fn new(content: Content, fetched_at_ms: u64, name: &RecordName, policy: &Policy) -> Self {
+        Self::with(content, fetched_at_ms, Spread::of(name.as_str(), fetched_at_ms), policy)
+    }
+
+    pub(super) fn with(content: Content, fetched_at_ms: u64, spread: Spread, policy: &Policy) -> Self {
         let windows = match content {
-            Content::Weather(_) => config.weather(spread),
-            Content::UnknownPlace => config.unknown_place(spread),
+            Content::Weather(_) => policy.weather(spread),
+            Content::UnknownPlace => policy.unknown_place(spread),
         };
         Self { content, fetched_at_ms, windows }
     }
 
     /// Reads what was sealed; `None` if it is of a kind that this version does not know.
-    pub(super) fn read(opened: Opened, name: &RecordName, config: &CacheConfig) -> Option<Self> {
+    pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy) -> Option<Self> {
         let text = Bytes::from(opened.plaintext);
         let content = match *text.first()? {
-            WEATHER => Content::Weather(text.slice(1..)),
+            WEATHER => Content::Weather(Body::new(text.slice(1..))),
             UNKNOWN_PLACE => Content::UnknownPlace,
             _ => return None,
         };
-        Some(Self::new(content, opened.times.fetched_at_ms, name, config))
+        Some(Self::new(content, opened.times.fetched_at_ms, name, policy))
     }
 
     /// What is sealed.
     pub(super) fn plaintext(&self) -> Vec<u8> {
         match &self.content {
-            Content::Weather(body) => [&[WEATHER], &body[..]].concat(),
+            Content::Weather(body) => [&[WEATHER], &body.bytes()[..]].concat(),
             Content::UnknownPlace => vec![UNKNOWN_PLACE],
         }
     }

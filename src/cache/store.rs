@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::memory::MemoryStore;
+use super::memory_store::MemoryStore;
 use super::redis::{RedisConfig, RedisStore};
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
@@ -93,6 +93,11 @@ impl Store {
         }
     }
 
+    /// Whether other replicas use the same one.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.backend, Backend::Redis(_))
+    }
+
     pub(super) fn state(&self) -> watch::Receiver<StoreState> {
         match &self.backend {
             Backend::Redis(store) => store.state(),
@@ -107,6 +112,15 @@ impl Store {
             Backend::Memory(store) => Ok(store.read(names)),
         };
         self.counted("read", found)
+    }
+
+    /// The same in the background, so that failures of what callers wait for are counted apart.
+    pub(super) async fn watch(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        let found = match &self.backend {
+            Backend::Redis(store) => store.read(names).await,
+            Backend::Memory(store) => Ok(store.read(names)),
+        };
+        self.counted("watch", found)
     }
 
     /// Keeps `record` under `name` for `ttl`, in place of whatever was there.

@@ -5,10 +5,11 @@ mod reader;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::cache::{CacheConfig, RedisConfig, StoreConfig};
+use crate::cache::{CacheConfig, Policy, RedisConfig, StoreConfig};
 use crate::crypto::Keyring;
 use crate::http::{AdminConfig, ServerConfig};
 use crate::secret::{Secret, refuse_world_readable};
@@ -18,6 +19,9 @@ use secrecy::ExposeSecret;
 
 pub use reader::Fault;
 use reader::Reader;
+
+/// How much longer than its own limit the upstream's client may take before the load is dropped.
+const LOAD_GRACE: Duration = Duration::from_millis(25);
 
 /// Where the configuration comes from, besides the compiled-in defaults: later ones win.
 #[derive(Debug, Clone, Default)]
@@ -75,13 +79,8 @@ impl Config {
             reader.fault("admin.listen", "is the same address as server.listen: give it another port");
         }
         let upstream = upstream(&mut reader);
-        let cache = CacheConfig {
-            fresh: reader.secs("cache.fresh_secs", 1),
-            stale_while_revalidate: reader.secs("cache.stale_while_revalidate_secs", 0),
-            stale_if_error: reader.secs("cache.stale_if_error_secs", 0),
-            not_found: reader.secs("cache.not_found_secs", 0),
-            jitter_percent: u32::try_from(reader.number("cache.jitter_percent", 0..=90)).unwrap_or_default(),
-        };
+        let upstream_timeout = upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.timeout);
+        let cache = cache(&mut reader, upstream_timeout, server.request_timeout);
         let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
         let store = if in_redis {
             redis(&mut reader).map(|redis| StoreConfig::Redis(Box::new(redis)))
@@ -183,6 +182,25 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         base_url: base_url?,
     };
     Some(config)
+}
+
+fn cache(reader: &mut Reader, upstream_timeout: Duration, request_timeout: Duration) -> CacheConfig {
+    let policy = Policy {
+        fresh: reader.secs("cache.fresh_secs", 1),
+        stale_while_revalidate: reader.secs("cache.stale_while_revalidate_secs", 0),
+        stale_if_error: reader.secs("cache.stale_if_error_secs", 0),
+        not_found: reader.secs("cache.not_found_secs", 0),
+        jitter_percent: u32::try_from(reader.number("cache.jitter_percent", 0..=90)).unwrap_or_default(),
+    };
+    CacheConfig {
+        policy,
+        memory_max_bytes: reader.number("cache.memory_max_bytes", 0..=1 << 40),
+        max_waiters: usize::try_from(reader.number("cache.max_waiters", 1..=1_000_000)).unwrap_or(usize::MAX),
+        // Before the request's own limit, so that there is time to fall back on a stale copy.
+        wait_timeout: request_timeout * 9 / 10,
+        // The client's own limit comes first, and is told apart from a client that hangs.
+        load_timeout: upstream_timeout + LOAD_GRACE,
+    }
 }
 
 fn is_loopback(url: &Url) -> bool {
@@ -325,7 +343,6 @@ fn unenforced(reader: &mut Reader) -> Vec<String> {
         ("upstream.budget_per_minute", 60),
         ("upstream.budget_per_day", 0),
         ("upstream.budget_per_month", 1_000_000),
-        ("cache.memory_max_bytes", 67_108_864),
         ("access.anonymous_per_minute", 600),
     ]
     .into_iter()

@@ -73,6 +73,8 @@ impl Demo {
             Some((server, dir)) => {
                 let file = |name: &str| dir.path().join("secrets").join(name).display().to_string();
                 settings.extend([
+                    // So that Redis is seen at work.
+                    ("cache.memory_max_bytes", "0".to_owned()),
                     ("redis.url", server.url()),
                     ("redis.password_file", file("redis-password")),
                     ("redis.ca_file", file("ca.crt")),
@@ -92,7 +94,10 @@ impl Demo {
         match &self.redis {
             None => "this process's memory".to_owned(),
             Some((server, _)) => {
-                format!("a private redis-server on port {}: TLS, client certificate, ACL user", server.port())
+                format!(
+                    "a private redis-server on port {}: TLS, client certificate, ACL user; every hit is read from there",
+                    server.port()
+                )
             }
         }
     }

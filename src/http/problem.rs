@@ -13,6 +13,8 @@ use crate::weather::{ParameterError, SourceError};
 
 /// How long a caller should wait when it is not known how long something lasts.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
+/// Loads take some hundred milliseconds: after this time other callers have gone.
+const OVERLOAD_WAIT: Duration = Duration::from_secs(1);
 /// An operator has to act; asking every few seconds helps nobody.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
 
@@ -132,6 +134,12 @@ impl From<GetError> for Problem {
         match error {
             GetError::Source(error) => error.into(),
             GetError::Lost => Self::internal(),
+            GetError::WaitTimeout => Self::request_timeout(),
+            GetError::Overloaded => {
+                let detail = "too many callers wait for answers now; places asked for before are still answered";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Overloaded", detail)
+                    .retry_after(OVERLOAD_WAIT)
+            }
         }
     }
 }

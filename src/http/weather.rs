@@ -4,14 +4,10 @@ use axum::extract::{RawQuery, State};
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
-use base64::Engine;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
-use crate::cache::{Answer, Cache, Content, Origin, Windows, age};
+use crate::cache::{Answer, Body, Cache, Content, GetError, Origin, Windows, age};
 use crate::weather::{Query, SourceError};
 
 /// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
@@ -33,8 +29,12 @@ pub(super) async fn weather(
     match cache.get(query).await {
         Ok(answer) => answered(&answer, &cache, &headers),
         Err(error) => {
-            let response = Problem::from(error).into_response();
-            came_about(response, "stratus; fwd=miss".to_owned(), "MISS")
+            let problem = Problem::from(error);
+            // Those two never left this service (RFC 9211, section 2.2).
+            let forwarded = !matches!(error, GetError::Overloaded | GetError::Source(SourceError::NoKey));
+            let why = if forwarded { "fwd=miss; " } else { "" };
+            let status = format!("stratus; {why}detail={}", problem.code);
+            came_about(problem.into_response(), status, "MISS")
         }
     }
 }
@@ -54,17 +54,17 @@ fn answered(answer: &Answer, cache: &Cache, request: &HeaderMap) -> Response {
 }
 
 /// 200 with the body, or 304 if the caller has it already.
-fn weather_body(body: &Bytes, request: &HeaderMap, cache_control: String, age: u64) -> Response {
-    let etag = etag(body);
-    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, &etag));
-    let mut response = if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.clone().into_response() };
+fn weather_body(body: &Body, request: &HeaderMap, cache_control: String, age: u64) -> Response {
+    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, body.tag()));
+    let mut response =
+        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.bytes().clone().into_response() };
     let headers = response.headers_mut();
     if unchanged {
         headers.remove(CONTENT_TYPE);
     } else {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
     }
-    headers.insert(ETAG, header(etag));
+    headers.insert(ETAG, HeaderValue::from_maybe_shared(body.tag().clone()).unwrap_or(HeaderValue::from_static("")));
     headers.insert(CACHE_CONTROL, header(cache_control));
     headers.insert(AGE, HeaderValue::from(age));
     headers.insert(LINK, LICENCE);
@@ -79,15 +79,10 @@ fn came_about(mut response: Response, status: String, word: &'static str) -> Res
     response
 }
 
-/// A strong tag of the bytes (RFC 9110, section 8.8.3): the first 16 bytes of their SHA-256.
-fn etag(body: &[u8]) -> String {
-    format!("\"{}\"", URL_SAFE_NO_PAD.encode(&Sha256::digest(body)[..16]))
-}
-
 /// `If-None-Match` compares weakly (RFC 9110, section 13.1.2).
-fn matches(value: &HeaderValue, etag: &str) -> bool {
-    let Ok(value) = value.to_str() else { return false };
-    value.split(',').map(str::trim).any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+fn matches(value: &HeaderValue, etag: &[u8]) -> bool {
+    let mut tags = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+    tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
 }
 
 fn cache_control(windows: &Windows, ttl: i64) -> String {
@@ -102,12 +97,13 @@ fn cache_control(windows: &Windows, ttl: i64) -> String {
 /// `Cache-Status` (RFC 9211) and `X-Cache`.
 fn cache_status(origin: Origin, ttl: i64, upstream_status: u16) -> (String, &'static str) {
     match origin {
-        Origin::Store(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "HIT"),
-        Origin::Stale(store) => (format!("stratus; hit; ttl={ttl}; detail={store}"), "STALE"),
-        Origin::Source { stored, collapsed } => {
+        Origin::Fresh(level) => (format!("stratus; hit; ttl={ttl}; detail={level}"), "HIT"),
+        Origin::Stale(level) => (format!("stratus; hit; ttl={ttl}; detail={level}"), "STALE"),
+        Origin::Source { stale, stored, collapsed } => {
+            let why = if stale { "stale" } else { "miss" };
             let stored = if stored { "; stored" } else { "" };
             let collapsed = if collapsed { "; collapsed" } else { "" };
-            (format!("stratus; fwd=miss; fwd-status={upstream_status}{stored}{collapsed}"), "MISS")
+            (format!("stratus; fwd={why}; fwd-status={upstream_status}{stored}{collapsed}"), "MISS")
         }
     }
 }
@@ -123,9 +119,7 @@ mod tests {
 
     #[test]
     fn an_etag_is_strong_and_is_compared_weakly() {
-        let tag = etag(b"{}");
-        assert!(tag.starts_with('"') && tag.ends_with('"') && tag.len() == 24, "{tag}");
-        assert_ne!(tag, etag(b"{ }"));
+        let tag = "\"RBNvo1WzZ4oRRq0W9-hknQ\"".to_owned();
         for (value, expected) in [
             (tag.clone(), true),
             (format!("W/{tag}"), true),
@@ -133,21 +127,21 @@ mod tests {
             ("*".into(), true),
             ("\"x\"".into(), false),
         ] {
-            assert_eq!(matches(&HeaderValue::try_from(value.as_str()).unwrap(), &tag), expected, "{value}");
+            assert_eq!(matches(&HeaderValue::try_from(value.as_str()).unwrap(), tag.as_bytes()), expected, "{value}");
         }
     }
 
     #[test]
     fn cache_status_tells_every_origin_apart() {
         assert_eq!(
-            cache_status(Origin::Store("redis"), 212, 200),
+            cache_status(Origin::Fresh("redis"), 212, 200),
             ("stratus; hit; ttl=212; detail=redis".into(), "HIT")
         );
         assert_eq!(
             cache_status(Origin::Stale("redis"), -9, 200),
             ("stratus; hit; ttl=-9; detail=redis".into(), "STALE")
         );
-        let status = |stored, collapsed| cache_status(Origin::Source { stored, collapsed }, 300, 200).0;
+        let status = |stored, collapsed| cache_status(Origin::Source { stale: false, stored, collapsed }, 300, 200).0;
         assert_eq!(status(true, false), "stratus; fwd=miss; fwd-status=200; stored");
         assert_eq!(status(false, true), "stratus; fwd=miss; fwd-status=200; collapsed");
     }

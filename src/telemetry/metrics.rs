@@ -22,6 +22,11 @@ pub struct Metrics {
     request_duration: Histogram,
     in_flight: Gauge,
     answers: Family<Labels<1>, Counter>,
+    not_answered: Family<Labels<1>, Counter>,
+    loads: Family<Labels<1>, Counter>,
+    load_duration: Histogram,
+    memory_entries: Gauge,
+    memory_bytes: Gauge,
     store_failures: Family<Labels<2>, Counter>,
     store_up: Gauge,
     unopened: Family<Labels<1>, Counter>,
@@ -40,6 +45,11 @@ impl Metrics {
             request_duration: histogram(),
             in_flight: Gauge::default(),
             answers: Family::default(),
+            not_answered: Family::default(),
+            loads: Family::default(),
+            load_duration: histogram(),
+            memory_entries: Gauge::default(),
+            memory_bytes: Gauge::default(),
             store_failures: Family::default(),
             store_up: Gauge::default(),
             unopened: Family::default(),
@@ -66,8 +76,31 @@ impl Metrics {
         registry.register("http_requests_in_flight", "HTTP requests being answered now", self.in_flight.clone());
         registry.register(
             "cache_answers",
-            "Questions, by how they were answered: hit, negative, stale, miss, failed",
+            "Questions, by how they were answered: hit_memory, hit_redis, negative, stale, miss, collapsed, failed",
             self.answers.clone(),
+        );
+        registry.register(
+            "cache_failures",
+            "Questions that were not answered (result failed above), by reason",
+            self.not_answered.clone(),
+        );
+        registry.register(
+            "cache_loads",
+            "Loads from the upstream, by how they ended: done, found (renewed meanwhile), failed, lost",
+            self.loads.clone(),
+        );
+        registry.register_with_unit(
+            "cache_load_duration",
+            "Time of a load, from deciding to ask to the record being kept",
+            Unit::Seconds,
+            self.load_duration.clone(),
+        );
+        registry.register("memory_entries", "Records in the memory level", self.memory_entries.clone());
+        registry.register_with_unit(
+            "memory_size",
+            "What the memory level takes, bookkeeping included",
+            Unit::Bytes,
+            self.memory_bytes.clone(),
         );
         registry.register(
             "store_failures",
@@ -102,9 +135,34 @@ impl Metrics {
         self.request_duration.observe(took.as_secs_f64());
     }
 
-    /// A question was answered: `hit`, `negative` (a place remembered as unknown), `stale`, `miss` or `failed`.
+    /// A question was answered: `hit_memory`, `hit_redis`, `negative` (a place remembered as unknown), `stale`, `miss` or
+    /// `collapsed` (it waited for another's load).
     pub fn answered(&self, how: &'static str) {
         self.answers.get_or_create(&[("result", how)]).inc();
+    }
+
+    /// A question was not answered.
+    pub fn not_answered(&self, reason: &'static str) {
+        self.answered("failed");
+        self.not_answered.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// A load ended: `done`, `found` or `failed`.
+    pub fn load_ended(&self, outcome: &'static str, took: Duration) {
+        self.loads.get_or_create(&[("outcome", outcome)]).inc();
+        self.load_duration.observe(took.as_secs_f64());
+    }
+
+    /// A load was lost: nobody knows how long it took.
+    pub fn load_lost(&self) {
+        self.loads.get_or_create(&[("outcome", "lost")]).inc();
+    }
+
+    /// What the memory level holds now.
+    pub fn set_memory(&self, entries: u64, bytes: u64) {
+        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        self.memory_entries.set(gauge(entries));
+        self.memory_bytes.set(gauge(bytes));
     }
 
     /// An operation on the store failed.
@@ -156,13 +214,13 @@ mod tests {
     fn what_is_counted_can_be_read_in_the_text_format() {
         let metrics = Metrics::new();
         metrics.request_ended("/weather/{location}", "GET", 200, Duration::from_millis(3));
-        metrics.answered("hit");
+        metrics.answered("hit_memory");
         metrics.record_not_opened("truncated");
         let in_flight = metrics.request_began();
         let text = metrics.render();
         for line in [
             r#"stratus_http_requests_total{route="/weather/{location}",method="GET",status="200"} 1"#,
-            r#"stratus_cache_answers_total{result="hit"} 1"#,
+            r#"stratus_cache_answers_total{result="hit_memory"} 1"#,
             r#"stratus_records_not_opened_total{reason="truncated"} 1"#,
             "stratus_http_request_duration_seconds_count 1",
             "stratus_http_requests_in_flight 1",

@@ -146,7 +146,10 @@ async fn a_question_has_a_time_limit_of_its_own() {
     let setup = Setup::memory(&upstream).set("upstream.timeout_ms", 600_000).set("server.request_timeout_ms", 200);
     let answer = setup.start().await.get("/weather/Oslo").await;
     assert_eq!((answer.status.as_u16(), answer.code().as_str()), (504, "upstream-timeout"));
-    assert_eq!((answer.header("cache-status"), answer.x_cache()), ("stratus; detail=upstream-timeout", "MISS"));
+    assert_eq!(
+        (answer.header("cache-status"), answer.x_cache()),
+        ("stratus; fwd=miss; detail=upstream-timeout", "MISS")
+    );
     assert_eq!(answer.json()["request_id"], answer.header("x-request-id"));
 }
 

@@ -25,11 +25,11 @@ fn the_environment_wins_over_later_files_over_earlier_files_over_the_defaults() 
     let first = folder.write("1.toml", "[cache]\nfresh_secs = 1\nstale_if_error_secs = 1\n[server]\ndrain_secs = 1\n");
     let second = folder.write("2.toml", "[cache]\nfresh_secs = 2\nstale_if_error_secs = 2\n");
     let config = load(&[first.clone(), second.clone()], &[MEMORY, ("STRATUS__CACHE__FRESH_SECS", "3")]);
-    assert_eq!(config.cache.fresh, Duration::from_secs(3));
-    assert_eq!(config.cache.stale_if_error, Duration::from_secs(2));
+    assert_eq!(config.cache.policy.fresh, Duration::from_secs(3));
+    assert_eq!(config.cache.policy.stale_if_error, Duration::from_secs(2));
     assert_eq!(config.server.drain, Duration::from_secs(1));
-    assert_eq!(config.cache.stale_while_revalidate, Duration::from_secs(60));
-    assert_eq!(load(&[second, first], &[MEMORY]).cache.fresh, Duration::from_secs(1));
+    assert_eq!(config.cache.policy.stale_while_revalidate, Duration::from_secs(60));
+    assert_eq!(load(&[second, first], &[MEMORY]).cache.policy.fresh, Duration::from_secs(1));
 }
 
 #[test]

@@ -174,7 +174,8 @@ impl Setup {
     pub(crate) fn redis_through(upstream: &ScriptedUpstream, redis: &Redis, port: u16) -> Self {
         let mut setup = Self::memory(upstream);
         setup.settings.extend(redis.settings(port));
-        setup
+        // Tests of Redis look at Redis; those of both levels turn memory on.
+        setup.set("cache.memory_max_bytes", 0)
     }
 
     pub(crate) fn set(mut self, key: &str, value: impl ToString) -> Self {

@@ -1,0 +1,186 @@
+//! The shelf: records in the store, sealed, under keyed names, and what counts as purged.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::freshness::Policy;
+use super::record::{Content, Record};
+use super::store::{Store, StoreError};
+use crate::clock::Clock;
+use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
+use crate::telemetry::Metrics;
+use crate::weather::{Location, Query};
+
+/// By how much the clocks of replicas may differ. A record that is further in the future was written by a clock that is
+/// wrong, or this one was set back: it would count as new for too long, and a mark would hide what is written now.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+/// What a mark says to the replicas that find it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Every record that was fetched before it counts as absent.
+    All,
+    /// The records of some place were removed: memory has to forget.
+    Place,
+}
+
+impl Mark {
+    pub(super) const EACH: [Self; 2] = [Self::All, Self::Place];
+
+    /// What its name is the keyed digest of. Not of the form of a question.
+    fn subject(self) -> &'static str {
+        match self {
+            Self::All => "purge all",
+            Self::Place => "purge place",
+        }
+    }
+}
+
+/// Sealed records in the store.
+pub(super) struct Shelf {
+    pub(super) store: Store,
+    policy: Policy,
+    keyring: Keyring,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    /// When everything was purged last, as far as known here, Unix milliseconds.
+    purged_at_ms: AtomicU64,
+    /// Whether the mark of that is watched; until then it is read with every record.
+    watched: AtomicBool,
+}
+
+impl Shelf {
+    pub(super) fn new(policy: Policy, keyring: Keyring, store: Store, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let (purged_at_ms, watched) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { store, policy, keyring, clock, metrics, purged_at_ms, watched }
+    }
+
+    /// A new record about `subject`, and what it is called.
+    pub(super) fn record(&self, subject: &str, content: Content, fetched_at_ms: u64) -> (RecordName, Record) {
+        let name = self.keyring.names(subject).swap_remove(0);
+        let record = Record::new(content, fetched_at_ms, &name, &self.policy);
+        (name, record)
+    }
+
+    /// The record about `subject`, under whichever key of the ring it was named, if it opens and was not purged.
+    pub(super) async fn find(&self, subject: &str) -> Option<Record> {
+        let mut names = self.keyring.names(subject);
+        let records = names.len();
+        if !self.watched.load(Ordering::Acquire) {
+            names.extend(self.keyring.names(Mark::All.subject()));
+        }
+        let text: Vec<_> = names.iter().map(RecordName::as_str).collect();
+        let values = self.store.read(&text).await.ok()?;
+
+        let now = self.clock.now_ms();
+        let mut found = names.iter().zip(values).map(|(name, value)| Some((name, self.open(name, &value?, now)?)));
+        let record = found
+            .by_ref()
+            .take(records)
+            .flatten()
+            .filter_map(|(name, opened)| self.read(name, opened))
+            .max_by_key(|record| record.fetched_at_ms);
+        for (_, mark) in found.flatten() {
+            self.purged_at_ms.fetch_max(mark.times.fetched_at_ms, Ordering::AcqRel);
+        }
+        let purged_at_ms = self.purged_at_ms.load(Ordering::Acquire);
+        record.filter(|record| record.fetched_at_ms > purged_at_ms)
+    }
+
+    fn open(&self, name: &RecordName, value: &[u8], now_ms: u64) -> Option<Opened> {
+        let opened = self.keyring.open(name, value, now_ms);
+        let opened = opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()?;
+        let from_the_future = opened.times.fetched_at_ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS);
+        if from_the_future {
+            self.metrics.record_not_opened("from_the_future");
+        }
+        (!from_the_future).then_some(opened)
+    }
+
+    fn read(&self, name: &RecordName, opened: Opened) -> Option<Record> {
+        let record = Record::read(opened, name, &self.policy);
+        if record.is_none() {
+            self.metrics.record_not_opened("unknown_kind");
+        }
+        record
+    }
+
+    /// Seals and stores a record; whether that worked.
+    pub(super) async fn keep(&self, name: &RecordName, record: &Record) -> bool {
+        let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms: record.expires_at_ms() };
+        match self.keyring.seal(name, times, &record.plaintext()) {
+            Ok(sealed) => self.store.write(name.as_str(), sealed, record.windows.lifetime()).await.is_ok(),
+            Err(error) => {
+                tracing::error!("a record could not be sealed and was not stored: {error}");
+                false
+            }
+        }
+    }
+
+    /// Takes one record away again.
+    pub(super) async fn discard(&self, name: &RecordName) {
+        // A store that cannot remove it is counted; its end is the record's.
+        let _ = self.store.remove(&[name.as_str()]).await;
+    }
+
+    /// Removes every variant of a place and tells the other replicas; how many records there were.
+    pub(super) async fn remove(&self, location: &Location) -> Result<u64, StoreError> {
+        let names: Vec<_> = Query::all_about(location).flat_map(|query| self.keyring.names(&query.subject())).collect();
+        let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
+        let removed = self.store.remove(&names).await?;
+        // Only now: whoever reads the mark finds the records gone.
+        self.mark(Mark::Place).await?;
+        Ok(removed)
+    }
+
+    /// Makes every record that was fetched until now count as absent.
+    pub(super) async fn remove_all(&self) -> Result<(), StoreError> {
+        let now = self.mark(Mark::All).await?;
+        self.purged_at_ms.fetch_max(now, Ordering::AcqRel);
+        Ok(())
+    }
+
+    /// Leaves a mark with the time of now. Once the oldest record is dead it has done its work.
+    async fn mark(&self, mark: Mark) -> Result<u64, StoreError> {
+        let now = self.clock.now_ms();
+        let lifetime = self.policy.longest_lifetime();
+        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
+        let name = self.keyring.names(mark.subject()).swap_remove(0);
+        let sealed = self.keyring.seal(&name, times, &[]).map_err(|_| StoreError::Refused)?;
+        self.store.write(name.as_str(), sealed, lifetime).await?;
+        Ok(now)
+    }
+
+    /// The sealed bytes of the marks that are there and open, and what they say.
+    pub(super) async fn marks(&self) -> Result<Vec<(Mark, bytes::Bytes)>, StoreError> {
+        let names: Vec<_> = Mark::EACH
+            .iter()
+            .flat_map(|mark| self.keyring.names(mark.subject()).into_iter().map(|name| (*mark, name)))
+            .collect();
+        let text: Vec<_> = names.iter().map(|(_, name)| name.as_str()).collect();
+        let values = self.store.watch(&text).await?;
+        let now = self.clock.now_ms();
+        let mut marks = Vec::new();
+        for ((mark, name), value) in names.iter().zip(values) {
+            let Some(value) = value else { continue };
+            let Some(opened) = self.open(name, &value, now) else { continue };
+            if *mark == Mark::All {
+                self.purged_at_ms.fetch_max(opened.times.fetched_at_ms, Ordering::AcqRel);
+            }
+            marks.push((*mark, value));
+        }
+        self.watched.store(true, Ordering::Release);
+        Ok(marks)
+    }
+}
+
+fn word(error: OpenError) -> &'static str {
+    match error {
+        OpenError::Truncated => "truncated",
+        OpenError::NewerVersion => "newer_version",
+        OpenError::UnknownKey => "unknown_key",
+        OpenError::NotAuthentic => "not_authentic",
+        OpenError::Expired => "expired",
+    }
+}
