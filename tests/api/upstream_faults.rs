@@ -118,6 +118,7 @@ fn assert_problem(name: &str, answer: &Answer, status: u16, code: &str) {
         (404, _) => {
             vec!["stratus; fwd=miss; fwd-status=404".to_owned(), "stratus; fwd=stale; fwd-status=404".to_owned()]
         }
+        (_, "no-upstream-key") => vec![format!("stratus; detail={code}")],
         _ => vec![format!("stratus; fwd=miss; detail={code}")],
     };
     assert!(why.contains(&answer.header("cache-status").to_owned()), "{name}: {answer:?}");
