@@ -4,24 +4,21 @@
 //! ever.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::Service;
+
+use super::hit::{Answering, Routes};
 
 /// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -50,9 +47,15 @@ pub struct Limits {
     pub drain: Duration,
 }
 
-/// Serves `router` on `listener` until `stopping` is cancelled; then lets requests in flight finish. Gives whether all
+/// Serves `routes` on `listener` until `stopping` is cancelled; then lets requests in flight finish. Gives whether all
 /// of them did.
-pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stopping: CancellationToken) -> bool {
+pub async fn serve(
+    listener: TcpListener,
+    routes: impl Into<Routes>,
+    limits: Limits,
+    stopping: CancellationToken,
+) -> bool {
+    let routes = Arc::new(routes.into());
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
     loop {
@@ -68,9 +71,9 @@ pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stoppi
                 continue;
             }
         };
-        let (router, stopping) = (router.clone(), stopping.clone());
+        let (routes, stopping) = (Arc::clone(&routes), stopping.clone());
         connections.spawn(async move {
-            if let Err(error) = converse(stream, router, limits, stopping).await {
+            if let Err(error) = converse(stream, routes, limits, stopping).await {
                 tracing::debug!("a connection ended early: {error}");
             }
             drop(place);
@@ -94,11 +97,16 @@ async fn accept(
 
 /// Serves one connection to its end. When the service stops, a request in flight is still answered; a connection without
 /// one, be it idle or with half a head sent, gets a moment for what is being written and is closed.
-async fn converse(stream: TcpStream, router: Router, limits: Limits, stopping: CancellationToken) -> hyper::Result<()> {
+async fn converse(
+    stream: TcpStream,
+    routes: Arc<Routes>,
+    limits: Limits,
+    stopping: CancellationToken,
+) -> hyper::Result<()> {
     let in_flight = Arc::new(AtomicUsize::new(0));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
-    let service = TowerToHyperService::new(Counted { router, in_flight: Arc::clone(&in_flight) });
+    let service = Counted { routes, in_flight: Arc::clone(&in_flight) };
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -108,6 +116,7 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, stopping: C
             .serve_connection(TokioIo::new(Box::pin(stream)), service)
     );
     tokio::select! {
+        biased;
         ended = connection.as_mut() => return ended,
         () = stopping.cancelled() => connection.as_mut().graceful_shutdown(),
     }
@@ -120,29 +129,19 @@ async fn converse(stream: TcpStream, router: Router, limits: Limits, stopping: C
     }
 }
 
-/// The router with hyper's body type, counting the requests that are not answered yet.
-#[derive(Clone)]
+/// The routes, counting the requests that are not answered yet.
 struct Counted {
-    router: Router,
+    routes: Arc<Routes>,
     in_flight: Arc<AtomicUsize>,
 }
 
-impl Service<hyper::Request<Incoming>> for Counted {
+impl hyper::service::Service<hyper::Request<Incoming>> for Counted {
     type Response = hyper::Response<Body>;
     type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+    type Future = Answering;
 
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Service::<hyper::Request<Body>>::poll_ready(&mut self.router, context)
-    }
-
-    fn call(&mut self, request: hyper::Request<Incoming>) -> Self::Future {
-        let counted = InFlight::one(&self.in_flight);
-        let answer = self.router.call(request.map(Body::new));
-        Box::pin(async move {
-            let _counted = counted;
-            answer.await
-        })
+    fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
+        self.routes.answer(request, || InFlight::one(&self.in_flight))
     }
 }
 

@@ -1,8 +1,10 @@
 //! HTTP: the two listeners, their routes and the one list of middleware.
 //!
-//! `observe` (id, log line, metrics, error bodies) → time limit → CORS → route → handler.
+//! `hit`: what memory can answer, at once. Everything else: `observe` (id, log line, metrics, error bodies) → time limit →
+//! CORS → route → handler.
 
 mod admin;
+mod hit;
 mod listener;
 mod observe;
 mod problem;
@@ -15,7 +17,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{AGE, CACHE_CONTROL, ETAG, LINK, ORIGIN, RETRY_AFTER};
-use axum::http::{HeaderValue, Method};
+use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -26,11 +28,17 @@ use crate::cache::Cache;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 pub use admin::AdminState;
+use hit::Hits;
+pub use hit::Routes;
 pub use listener::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
 use problem::Problem;
 
 /// How long a browser may remember what a preflight request allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
+
+/// What pages of other origins may read of an answer, beside its body.
+const EXPOSED: [HeaderName; 8] =
+    [AGE, CACHE_CONTROL, ETAG, LINK, RETRY_AFTER, observe::CACHE_STATUS, observe::X_CACHE, observe::X_REQUEST_ID];
 
 /// The public listener.
 #[derive(Debug, Clone)]
@@ -57,12 +65,15 @@ pub struct AdminConfig {
 }
 
 /// The public routes.
-pub fn public(config: &ServerConfig, cache: Cache, metrics: Arc<Metrics>) -> Router {
+pub fn public(config: &ServerConfig, cache: Cache, metrics: Arc<Metrics>) -> Routes {
+    let any_origin = config.allow_origins.iter().any(|origin| origin == "*");
+    let hits = Hits::new(cache.clone(), Arc::clone(&metrics), any_origin);
     let routes = Router::new()
         .route("/weather/", get(weather::weather))
         .route("/weather/{location}", get(weather::weather))
         .with_state(cache);
-    with_middleware(routes, config.request_timeout, metrics, cors(&config.allow_origins))
+    let cors = cors(&config.allow_origins, any_origin);
+    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors), hits)
 }
 
 /// The operators' routes.
@@ -95,9 +106,9 @@ async fn time_limit(State(limit): State<Duration>, request: Request, next: Next)
     }
 }
 
-fn cors(origins: &[String]) -> CorsLayer {
+fn cors(origins: &[String], any_origin: bool) -> CorsLayer {
     // What is the same for every origin must not be kept apart by origin in other caches.
-    let (allowed, vary) = if origins.iter().any(|origin| origin == "*") {
+    let (allowed, vary) = if any_origin {
         (AllowOrigin::any(), vec![])
     } else {
         (AllowOrigin::list(origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok())), vec![ORIGIN])
@@ -107,15 +118,6 @@ fn cors(origins: &[String]) -> CorsLayer {
         .vary(vary)
         .allow_methods([Method::GET, Method::HEAD])
         .allow_headers([axum::http::header::IF_NONE_MATCH, observe::X_REQUEST_ID])
-        .expose_headers([
-            AGE,
-            CACHE_CONTROL,
-            ETAG,
-            LINK,
-            RETRY_AFTER,
-            observe::CACHE_STATUS,
-            observe::X_CACHE,
-            observe::X_REQUEST_ID,
-        ])
+        .expose_headers(EXPOSED)
         .max_age(PREFLIGHT_MAX_AGE)
 }

@@ -20,7 +20,7 @@ pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-statu
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The template of the data route.
-const WEATHER: &str = "/weather/{location}";
+pub(super) const WEATHER: &str = "/weather/{location}";
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -33,23 +33,24 @@ pub(super) struct CacheResult(pub(super) &'static str);
 const CLIENT_LEFT: u16 = 499;
 
 pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let id = request_id(request.headers());
     let observation = Observation {
-        began: Instant::now(),
         _in_flight: metrics.request_began(),
         metrics,
-        method: method(request.method()),
-        route: route(&request),
-        id: id.clone(),
+        asked: Asked {
+            began: Instant::now(),
+            method: method(request.method()),
+            route: route(&request),
+            id: request_id(request.headers()),
+        },
         ended: false,
     };
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
-    let (mut response, code) = with_body(response, id.to_str().unwrap_or_default());
-    if observation.route == WEATHER {
+    let (mut response, code) = with_body(response, observation.asked.id());
+    if observation.asked.route == WEATHER {
         complete(response.headers_mut(), code);
     }
-    response.headers_mut().insert(X_REQUEST_ID, id);
+    response.headers_mut().insert(X_REQUEST_ID, observation.asked.id.clone());
     let cache = response.extensions().get::<CacheResult>().map(|result| result.0);
     observation.end(response.status().as_u16(), code, cache);
     response
@@ -57,24 +58,44 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
 
 /// What is told of a request when it ends; dropped before that, the caller left.
 struct Observation {
-    began: Instant,
     metrics: Arc<Metrics>,
-    method: &'static str,
-    route: &'static str,
-    id: HeaderValue,
+    asked: Asked,
     _in_flight: InFlight,
     ended: bool,
 }
 
 impl Observation {
     fn end(mut self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
-        self.tell(status, code, cache);
+        self.asked.tell(&self.metrics, status, code, cache);
         self.ended = true;
     }
+}
 
-    fn tell(&self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
+impl Drop for Observation {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.asked.tell(&self.metrics, CLIENT_LEFT, Some("client-left"), None);
+        }
+    }
+}
+
+/// What is told of a request, whatever becomes of it.
+pub(super) struct Asked {
+    pub(super) began: Instant,
+    pub(super) method: &'static str,
+    pub(super) route: &'static str,
+    pub(super) id: HeaderValue,
+}
+
+impl Asked {
+    pub(super) fn id(&self) -> &str {
+        self.id.to_str().unwrap_or_default()
+    }
+
+    /// Counts the request and writes its one log line.
+    pub(super) fn tell(&self, metrics: &Metrics, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
         let took = self.began.elapsed();
-        self.metrics.request_ended(self.route, self.method, status, took);
+        metrics.request_ended(self.route, self.method, status, took);
         // Probes and scrapers ask every few seconds; their lines would bury the others.
         if matches!(self.route, "/livez" | "/readyz" | "/metrics") {
             tracing::debug!(target: "stratus::access", route = self.route, status, "probe");
@@ -82,7 +103,7 @@ impl Observation {
         }
         tracing::info!(
             target: "stratus::access",
-            request_id = self.id.to_str().unwrap_or_default(),
+            request_id = self.id(),
             method = self.method,
             route = self.route,
             status,
@@ -94,16 +115,8 @@ impl Observation {
     }
 }
 
-impl Drop for Observation {
-    fn drop(&mut self) {
-        if !self.ended {
-            self.tell(CLIENT_LEFT, Some("client-left"), None);
-        }
-    }
-}
-
 /// Gives an error its body; also the error's code for the log.
-fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
+pub(super) fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
     let Some(problem) = response.extensions().get::<Problem>() else { return (response, None) };
     let code = problem.code;
     let mut rendered = problem.render(id);
@@ -130,7 +143,7 @@ fn complete(headers: &mut HeaderMap, code: Option<&'static str>) {
 }
 
 /// The caller's own id if it is well-formed, else 128 random bits.
-fn request_id(headers: &HeaderMap) -> HeaderValue {
+pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let well_formed = |id: &&HeaderValue| {
         let bytes = id.as_bytes();
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte);
@@ -139,13 +152,9 @@ fn request_id(headers: &HeaderMap) -> HeaderValue {
     if let Some(id) = headers.get(X_REQUEST_ID).filter(well_formed) {
         return id.clone();
     }
-    let random = (u128::from(random()) << 64) | u128::from(random());
-    HeaderValue::try_from(format!("{random:032x}")).unwrap_or_else(|_| HeaderValue::from_static("0"))
-}
-
-/// An id only has to be different from others; it is no secret.
-fn random() -> u64 {
-    getrandom::u64().unwrap_or_default()
+    // An id only has to be different from others; it is no secret.
+    let id = format!("{:032x}", fastrand::u128(..));
+    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
@@ -162,7 +171,7 @@ fn route(request: &Request) -> &'static str {
 }
 
 /// Methods are free text on the wire, so a label has only the known ones.
-fn method(method: &Method) -> &'static str {
+pub(super) fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",

@@ -27,22 +27,29 @@ pub(super) async fn weather(
         Err(error) => return Problem::from(error).into_response(),
     };
     match cache.get(query).await {
-        Ok(answer) => answered(&answer, &cache, &headers),
+        Ok(answer) => {
+            let (mut response, word) = answered(&answer, cache.now_ms(), &headers);
+            response.extensions_mut().insert(CacheResult(word));
+            response
+        }
         Err(error) => {
             let problem = Problem::from(error);
             // Those two never left this service (RFC 9211, section 2.2).
             let forwarded = !matches!(error, GetError::Overloaded | GetError::Source(SourceError::NoKey));
             let why = if forwarded { "fwd=miss; " } else { "" };
             let status = format!("stratus; {why}detail={}", problem.code);
-            came_about(problem.into_response(), status, "MISS")
+            let mut response = problem.into_response();
+            came_about(&mut response, status, "MISS");
+            response.extensions_mut().insert(CacheResult("MISS"));
+            response
         }
     }
 }
 
-fn answered(answer: &Answer, cache: &Cache, request: &HeaderMap) -> Response {
-    let now_ms = cache.now_ms();
+/// The answer's own headers and body, and the word of `X-Cache`.
+pub(super) fn answered(answer: &Answer, now_ms: u64, request: &HeaderMap) -> (Response, &'static str) {
     let ttl = answer.windows.ttl_secs(answer.fetched_at_ms, now_ms);
-    let (response, upstream_status) = match &answer.content {
+    let (mut response, upstream_status) = match &answer.content {
         Content::Weather(body) => {
             let age = age(answer.fetched_at_ms, now_ms).as_secs();
             (weather_body(body, request, cache_control(&answer.windows, ttl), age), 200)
@@ -50,7 +57,8 @@ fn answered(answer: &Answer, cache: &Cache, request: &HeaderMap) -> Response {
         Content::UnknownPlace => (Problem::from(SourceError::UnknownLocation).into_response(), 404),
     };
     let (status, word) = cache_status(answer.origin, ttl, upstream_status);
-    came_about(response, status, word)
+    came_about(&mut response, status, word);
+    (response, word)
 }
 
 /// 200 with the body, or 304 if the caller has it already.
@@ -71,12 +79,10 @@ fn weather_body(body: &Body, request: &HeaderMap, cache_control: String, age: u6
     response
 }
 
-/// Adds how the answer came about: for programs, for people, and for the log.
-fn came_about(mut response: Response, status: String, word: &'static str) -> Response {
+/// Adds how the answer came about, for programs and for people.
+fn came_about(response: &mut Response, status: String, word: &'static str) {
     response.headers_mut().insert(CACHE_STATUS, header(status));
     response.headers_mut().insert(X_CACHE, HeaderValue::from_static(word));
-    response.extensions_mut().insert(CacheResult(word));
-    response
 }
 
 /// `If-None-Match` compares weakly (RFC 9110, section 13.1.2).
