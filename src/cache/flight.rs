@@ -130,6 +130,10 @@ impl WaitingRoom {
         Self { waiting: AtomicUsize::new(0), places }
     }
 
+    pub(super) fn taken(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// A place until it is dropped; `None` if there is none left.
     pub(super) fn enter(&self) -> Option<Place<'_>> {
         let enter = |waiting| (waiting < self.places).then_some(waiting + 1);

@@ -170,6 +170,11 @@ impl Cache {
         self.0.hot.size()
     }
 
+    /// Callers that wait for a load now.
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.taken()
+    }
+
     /// Now, by the clock that ages are computed with, Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()

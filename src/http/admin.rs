@@ -63,6 +63,7 @@ async fn readyz(State(state): State<AdminState>) -> Result<&'static str, Problem
 async fn metrics(State(state): State<AdminState>) -> Response {
     let (entries, bytes) = state.cache.memory_size();
     state.metrics.set_memory(entries, bytes);
+    state.metrics.set_waiting(state.cache.waiting());
     let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, open_metrics)], state.metrics.render()).into_response()
 }

@@ -25,6 +25,7 @@ pub struct Metrics {
     not_answered: Family<Labels<1>, Counter>,
     loads: Family<Labels<1>, Counter>,
     load_duration: Histogram,
+    waiting: Gauge,
     memory_entries: Gauge,
     memory_bytes: Gauge,
     store_failures: Family<Labels<2>, Counter>,
@@ -48,6 +49,7 @@ impl Metrics {
             not_answered: Family::default(),
             loads: Family::default(),
             load_duration: histogram(),
+            waiting: Gauge::default(),
             memory_entries: Gauge::default(),
             memory_bytes: Gauge::default(),
             store_failures: Family::default(),
@@ -95,6 +97,7 @@ impl Metrics {
             Unit::Seconds,
             self.load_duration.clone(),
         );
+        registry.register("cache_waiting", "Callers that wait for a load now", self.waiting.clone());
         registry.register("memory_entries", "Records in the memory level", self.memory_entries.clone());
         registry.register_with_unit(
             "memory_size",
@@ -156,6 +159,11 @@ impl Metrics {
     /// A load was lost: nobody knows how long it took.
     pub fn load_lost(&self) {
         self.loads.get_or_create(&[("outcome", "lost")]).inc();
+    }
+
+    /// So many callers wait for a load now.
+    pub fn set_waiting(&self, callers: usize) {
+        self.waiting.set(i64::try_from(callers).unwrap_or(i64::MAX));
     }
 
     /// What the memory level holds now.

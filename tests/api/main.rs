@@ -2,6 +2,7 @@
 
 mod admin;
 mod bodies;
+mod cache_status;
 mod caching;
 mod contract;
 mod harness;

@@ -1,0 +1,195 @@
+//! `Cache-Status` and `X-Cache` for every way an answer can come about (RFC 9211), and what else caches go by.
+
+use std::time::Duration;
+
+use reqwest::Method;
+
+use crate::harness::{Answer, Gate, ManualClock, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+
+const UNKNOWN: &str = r#"{"cod":"404","message":"city not found"}"#;
+const ROME: &str = "/weather/Rome";
+
+#[track_caller]
+fn came_about(answer: &Answer, x_cache: &str, cache_status: &str) {
+    assert_eq!((answer.x_cache(), answer.header("cache-status")), (x_cache, cache_status), "{answer:?}");
+}
+
+/// A service whose upstream knows Rome, and its clock.
+async fn service() -> (ScriptedUpstream, Service, ManualClock) {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Rome"))).await;
+    let service = Setup::memory(&upstream).start().await;
+    let clock = service.clock.clone();
+    (upstream, service, clock)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_memory_through_all_its_ages() {
+    let (upstream, service, clock) = service().await;
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=200; stored");
+    came_about(&service.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=memory");
+    let tag = service.get(ROME).await.header("etag").to_owned();
+    let unchanged = answer(service.request(Method::GET, ROME).header("if-none-match", tag)).await;
+    assert_eq!(unchanged.status, 304);
+    came_about(&unchanged, "HIT", "stratus; hit; ttl=300; detail=memory");
+
+    upstream.reply(Reply::json(500, ""));
+    clock.advance(Duration::from_secs(310));
+    came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-11; detail=memory");
+    clock.advance(Duration::from_secs(60));
+    came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-71; detail=memory");
+    upstream.reply(Reply::json(200, body("Rome")));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=200; stored");
+    came_about(&service.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=memory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_redis_through_all_its_ages() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("Rome"))).await, Redis::start().await);
+    let service = Setup::redis(&upstream, &redis).start().await;
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=200; stored");
+    came_about(&service.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=redis");
+    upstream.reply(Reply::json(500, ""));
+    service.clock.advance(Duration::from_secs(310));
+    came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-11; detail=redis");
+    service.clock.advance(Duration::from_secs(60));
+    came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-71; detail=redis");
+    upstream.reply(Reply::json(200, body("Rome")));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=200; stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_both_levels_memory_answers_what_redis_gave_once() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("Rome"))).await, Redis::start().await);
+    let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
+    let first = setup().start().await;
+    first.get(ROME).await;
+    let second = setup().clock(&first.clock).start().await;
+    came_about(&second.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=redis");
+    came_about(&second.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=memory");
+
+    // Another replica has renewed it: no call is needed, and nobody gets the old one.
+    first.clock.advance(Duration::from_secs(3_000));
+    upstream.reply(Reply::json(200, body("new")));
+    came_about(&first.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=200; stored");
+    let renewed = second.get(ROME).await;
+    came_about(&renewed, "HIT", "stratus; hit; ttl=300; detail=redis");
+    assert_eq!(renewed.text(), body("new"));
+    assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_no_level_keeps() {
+    let (upstream, mut redis) = (ScriptedUpstream::start(Reply::json(200, body("Rome"))).await, Redis::start().await);
+    redis.server.stop().await;
+    let without_memory = Setup::redis(&upstream, &redis).start().await;
+    came_about(&without_memory.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=200");
+    let with_memory = Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20).start().await;
+    came_about(&with_memory.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=200; stored");
+    came_about(&with_memory.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=memory");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_place_known_as_such() {
+    let (upstream, service, clock) = service().await;
+    upstream.reply(Reply::json(404, UNKNOWN));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=404; stored");
+    clock.advance(Duration::from_secs(299));
+    let known = service.get(ROME).await;
+    assert_eq!((known.status.as_u16(), known.code().as_str()), (404, "unknown-location"));
+    assert_eq!(known.json()["request_id"], known.header("x-request-id"));
+    came_about(&known, "HIT", "stratus; hit; ttl=1; detail=memory");
+    clock.advance(Duration::from_secs(1));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=404; stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_shared_with_others() {
+    let gate = Gate::new();
+    let upstream = ScriptedUpstream::start(Reply::gated(gate.clone(), Reply::json(200, body("Rome")))).await;
+    let service = Setup::memory(&upstream).set("cache.max_waiters", 2).start().await;
+    let refused = async {
+        upstream.wait_for_calls(1).await;
+        while service.metric("stratus_cache_waiting").await < 2 {}
+        let third = service.get(ROME).await;
+        gate.open();
+        third
+    };
+    let (one, two, third) = tokio::join!(service.get(ROME), service.get(ROME), refused);
+    let mut came: Vec<_> = [&one, &two].map(|answer| answer.header("cache-status")).to_vec();
+    came.sort_by_key(|status| status.len());
+    let miss = "stratus; fwd=miss; fwd-status=200; stored";
+    assert_eq!(came, [miss, &format!("{miss}; collapsed")]);
+    assert_eq!((third.status.as_u16(), third.code().as_str()), (503, "overloaded"));
+    assert_eq!(third.header("retry-after"), "1");
+    came_about(&third, "MISS", "stratus; detail=overloaded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_with_nothing_to_fall_back_on() {
+    let (upstream, service, _) = service().await;
+    upstream.reply(Reply::json(500, ""));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=miss; detail=upstream-failed");
+    came_about(&service.get("/weather/%00").await, "MISS", "stratus; detail=invalid-location");
+    came_about(&service.get("/weather/Rome?x=1").await, "MISS", "stratus; detail=invalid-parameter");
+    let posted = answer(service.request(Method::POST, ROME)).await;
+    came_about(&posted, "MISS", "stratus; detail=method-not-allowed");
+    let keyless = Setup::memory(&upstream).set("upstream.api_key", "").start().await;
+    came_about(&keyless.get(ROME).await, "MISS", "stratus; detail=no-upstream-key");
+    assert_eq!(service.get("/nothing").await.header("cache-status"), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callers_wish_for_a_new_answer_costs_no_call() {
+    let (upstream, service, _) = service().await;
+    service.get(ROME).await;
+    for (name, value) in [
+        ("cache-control", "no-cache"),
+        ("cache-control", "no-store"),
+        ("cache-control", "max-age=0"),
+        ("cache-control", "only-if-cached"),
+        ("pragma", "no-cache"),
+    ] {
+        let asked = answer(service.request(Method::GET, ROME).header(name, value)).await;
+        assert_eq!((asked.status.as_u16(), asked.x_cache()), (200, "HIT"), "{name}: {value}");
+    }
+    assert_eq!(upstream.calls(), 1);
+}
+
+/// Names and values that do not depend on the request or the moment.
+fn lasting(answer: &Answer) -> Vec<(String, String)> {
+    let passing = ["x-request-id", "date", "age", "cache-control", "cache-status", "x-cache"];
+    let mut lasting: Vec<_> = answer
+        .headers
+        .iter()
+        .filter(|(name, _)| !passing.contains(&name.as_str()))
+        .map(|(name, value)| (name.to_string(), value.to_str().expect("a readable header").to_ascii_lowercase()))
+        .collect();
+    lasting.sort();
+    lasting
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_short_way_gives_the_same_headers_as_the_long_way() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Rome"))).await;
+    for origins in ["*", "https://app.example,https://two.example"] {
+        let service = Setup::memory(&upstream).set("server.allow_origins", origins).start().await;
+        for origin in [None, Some("https://two.example"), Some("https://evil.example")] {
+            let ask = |path: &str| {
+                let request = service.request(Method::GET, path);
+                origin.into_iter().fold(request, |request, origin| request.header("origin", origin))
+            };
+            let path = format!("/weather/Rome,{}", if origin.is_some() { "IT" } else { "US" });
+            let long = answer(ask(&path)).await;
+            let short = answer(ask(&path)).await;
+            assert_eq!(short.x_cache(), "HIT");
+            assert_eq!(lasting(&long), lasting(&short), "{origins} {origin:?}");
+            let allowed = match (origins, origin) {
+                ("*", _) => "*",
+                (_, Some("https://two.example")) => "https://two.example",
+                _ => "",
+            };
+            assert_eq!(short.header("access-control-allow-origin"), allowed);
+            assert_eq!(short.header("vary"), if origins == "*" { "" } else { "origin" });
+        }
+    }
+}
