@@ -4,17 +4,19 @@
 //! # The life of a request
 //!
 //! 1. [`http`] `listener` accepts the connection: bounded in number, slow clients are cut.
-//! 2. [`http`] `observe` gives the request its id and, at the end, its one log line and its metrics. Then the time limit
-//!    and CORS.
-//! 3. [`http`] `weather`, the handler: [`weather::Query::parse`] makes one canonical question of the path and the
-//!    parameters. What is wrong ends here, before any cache or network.
-//! 4. [`cache::Cache::get`] joins the one lookup of this question, or leads it: it reads the record under its keyed name
-//!    from Redis (or memory) and opens it ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped
-//!    bit is a counted miss.
-//! 5. Fresh: that is the answer. A little stale: that is the answer, too, and the next two steps happen behind it, once.
+//! 2. [`http`] `hit`, the short way: [`weather::Query::parse`] makes one canonical question of the path and the
+//!    parameters, and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
+//!    given, too, and steps 6 and 7 happen behind it, once.
+//! 3. Otherwise the long way: [`http`] `observe` gives the request its id and, at the end, its one log line and its
+//!    metrics. Then the time limit and CORS.
+//! 4. [`http`] `weather`, the handler: the same question again. What is wrong with it ends here, before any cache or
+//!    network.
+//! 5. [`cache::Cache::get`] joins the one lookup of this question, or leads it: memory again, then the record under its
+//!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
+//!    is a counted miss. What is usable is kept in memory and given as in step 2.
 //! 6. [`upstream::Upstream`] asks OpenWeatherMap, within its limits, and believes only what is weather.
-//! 7. The answer is sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given. That a place is
-//!    unknown is an answer, too.
+//! 7. The answer is kept in memory, sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given.
+//!    That a place is unknown is an answer, too.
 //! 8. Did the upstream fail? A copy that is not dead yet is given, marked stale; else a typed error.
 //! 9. [`http`] `weather` and `problem` turn the answer or the error into status, headers and bytes.
 //!
