@@ -4,6 +4,7 @@
 //! CORS → route → handler.
 
 mod admin;
+mod coding;
 mod hit;
 mod listener;
 mod observe;
