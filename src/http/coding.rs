@@ -5,8 +5,8 @@ use axum::http::header::ACCEPT_ENCODING;
 
 use crate::cache::Coding;
 
-/// Which of several equally welcome codings is used. A forecast of 15 462 bytes came to 1875 as `br`, 2247 as `zstd` and
-/// 2134 as `gzip`; `zstd` comes before `gzip` because it is made in less than a third of the time.
+/// Which of several equally welcome codings is used, smallest first: a forecast of 15 462 bytes came to 1875 as `br`, 1903
+/// as `zstd` and 2134 as `gzip`.
 const PREFERENCE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// A weight in thousandths: 0 is a refusal.
