@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
@@ -50,7 +51,9 @@ impl Routes {
 
     /// Answers; what goes the long way holds `held` until its answer.
     pub(super) fn answer<T: Send + 'static>(&self, request: Request<Incoming>, held: impl FnOnce() -> T) -> Answering {
-        if let Some(response) = self.hits.as_ref().and_then(|hits| hits.answer(&request)) {
+        // A fault of ours on the short way must not cost the caller the connection: the long way tells it.
+        let short = || self.hits.as_ref()?.answer(&request);
+        if let Some(response) = catch_unwind(AssertUnwindSafe(short)).unwrap_or_default() {
             return Either::Left(ready(Ok(response)));
         }
         let (mut router, held) = (self.router.clone(), held());
@@ -66,24 +69,28 @@ impl Routes {
 pub(super) struct Hits {
     cache: Cache,
     metrics: Arc<Metrics>,
-    /// What every answer has, whoever asks.
+    /// What pages of other origins may read.
+    cors: HeaderMap,
+    /// The headers of every answer with weather, those with the same value for whoever asks already with it.
     constant: HeaderMap,
     any_origin: bool,
 }
 
 impl Hits {
     pub(super) fn new(cache: Cache, metrics: Arc<Metrics>, any_origin: bool) -> Self {
-        let mut constant = HeaderMap::new();
+        let mut cors = HeaderMap::new();
         let exposed: Vec<_> = EXPOSED.iter().map(|name| name.as_str().to_owned()).collect();
         // Of header names, which are all visible ASCII.
-        constant
-            .extend(HeaderValue::try_from(exposed.join(",")).ok().map(|names| (ACCESS_CONTROL_EXPOSE_HEADERS, names)));
+        cors.extend(HeaderValue::try_from(exposed.join(",")).ok().map(|names| (ACCESS_CONTROL_EXPOSE_HEADERS, names)));
         if any_origin {
-            constant.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            cors.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         } else {
-            constant.insert(VARY, HeaderValue::from_static("origin"));
+            cors.insert(VARY, HeaderValue::from_static("origin"));
         }
-        Self { cache, metrics, constant, any_origin }
+        let mut constant = weather::constant_headers();
+        constant.extend(cors.clone());
+        constant.insert(X_REQUEST_ID, HeaderValue::from_static(""));
+        Self { cache, metrics, cors, constant, any_origin }
     }
 
     fn answer<B>(&self, request: &Request<B>) -> Option<Response> {
@@ -101,13 +108,12 @@ impl Hits {
         let query = Query::parse(segment, request.uri().query().unwrap_or_default()).ok()?;
         let answer = self.cache.recall(&query)?;
         let asked = Asked { began, method: method(request.method()), route: WEATHER, id: request_id(headers) };
-        let (response, word) = weather::answered(&answer, self.cache.now_ms(), headers);
+        let (response, word) = weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone());
         let (mut response, code) = with_body(response, asked.id());
-        let answered = response.headers_mut();
-        for (name, value) in &self.constant {
-            answered.append(name, value.clone());
+        if code.is_some() {
+            response.headers_mut().extend(self.cors.clone());
         }
-        answered.insert(X_REQUEST_ID, asked.id.clone());
+        response.headers_mut().insert(X_REQUEST_ID, asked.id.clone());
         asked.tell(&self.metrics, response.status().as_u16(), code, Some(word));
         Some(response)
     }

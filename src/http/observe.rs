@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::problem::Problem;
-use crate::telemetry::{InFlight, Metrics};
+use crate::telemetry::{Access, InFlight, Metrics};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -23,6 +23,8 @@ pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-i
 pub(super) const WEATHER: &str = "/weather/{location}";
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
 const MAX_REQUEST_ID: usize = 128;
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// How a data route was answered, as its handler tells it to the log line.
 #[derive(Debug, Clone, Copy)]
@@ -101,17 +103,16 @@ impl Asked {
             tracing::debug!(target: "stratus::access", route = self.route, status, "probe");
             return;
         }
-        tracing::info!(
-            target: "stratus::access",
-            request_id = self.id(),
-            method = self.method,
-            route = self.route,
+        let access = Access {
+            request_id: self.id(),
+            method: self.method,
+            route: self.route,
             status,
             code,
             cache,
-            duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-            "request"
-        );
+            duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        };
+        access.log();
     }
 }
 
@@ -153,8 +154,10 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
         return id.clone();
     }
     // An id only has to be different from others; it is no secret.
-    let id = format!("{:032x}", fastrand::u128(..));
-    HeaderValue::try_from(id).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    let random = fastrand::u128(..);
+    let digit = |place: usize| HEX[usize::try_from(random >> (4 * place) & 15).unwrap_or_default()];
+    let id: [u8; 32] = std::array::from_fn(digit);
+    HeaderValue::from_bytes(&id).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.

@@ -1,10 +1,13 @@
 //! `GET /weather/{location}`: a question in, OpenWeatherMap's bytes out, with the headers that caches understand.
 
+use arrayvec::ArrayString;
 use axum::extract::{RawQuery, State};
-use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK};
+use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 
+use super::coding::negotiate;
 use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
 use crate::cache::{Answer, Body, Cache, Content, GetError, Origin, Windows, age};
@@ -28,7 +31,7 @@ pub(super) async fn weather(
     };
     match cache.get(query).await {
         Ok(answer) => {
-            let (mut response, word) = answered(&answer, cache.now_ms(), &headers);
+            let (mut response, word) = answered(&answer, cache.now_ms(), &headers, constant_headers());
             response.extensions_mut().insert(CacheResult(word));
             response
         }
@@ -39,48 +42,78 @@ pub(super) async fn weather(
             let why = if forwarded { "fwd=miss; " } else { "" };
             let status = format!("stratus; {why}detail={}", problem.code);
             let mut response = problem.into_response();
-            came_about(&mut response, status, "MISS");
+            came_about(&mut response, &status, "MISS");
             response.extensions_mut().insert(CacheResult("MISS"));
             response
         }
     }
 }
 
-/// The answer's own headers and body, and the word of `X-Cache`.
-pub(super) fn answered(answer: &Answer, now_ms: u64, request: &HeaderMap) -> (Response, &'static str) {
+/// Every header that an answer with weather has, the constant ones with their values.
+pub(super) fn constant_headers() -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(16);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+    for varying in [ETAG, CACHE_CONTROL, AGE, CACHE_STATUS, X_CACHE] {
+        headers.insert(varying, HeaderValue::from_static(""));
+    }
+    headers.insert(LINK, LICENCE);
+    headers
+}
+
+/// The answer for this caller, on top of the `constant` headers, and the word of `X-Cache`.
+pub(super) fn answered(
+    answer: &Answer,
+    now_ms: u64,
+    request: &HeaderMap,
+    constant: HeaderMap,
+) -> (Response, &'static str) {
     let ttl = answer.windows.ttl_secs(answer.fetched_at_ms, now_ms);
     let (mut response, upstream_status) = match &answer.content {
         Content::Weather(body) => {
-            let age = age(answer.fetched_at_ms, now_ms).as_secs();
-            (weather_body(body, request, cache_control(&answer.windows, ttl), age), 200)
+            let mut response = represented(body, request, constant);
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, cache_control(&answer.windows, ttl));
+            headers.insert(AGE, HeaderValue::from(age(answer.fetched_at_ms, now_ms).as_secs()));
+            (response, 200)
         }
         Content::UnknownPlace => (Problem::from(SourceError::UnknownLocation).into_response(), 404),
     };
     let (status, word) = cache_status(answer.origin, ttl, upstream_status);
-    came_about(&mut response, status, word);
+    came_about(&mut response, &status, word);
     (response, word)
 }
 
-/// 200 with the body, or 304 if the caller has it already.
-fn weather_body(body: &Body, request: &HeaderMap, cache_control: String, age: u64) -> Response {
-    let unchanged = request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, body.tag()));
-    let mut response =
-        if unchanged { StatusCode::NOT_MODIFIED.into_response() } else { body.bytes().clone().into_response() };
-    let headers = response.headers_mut();
-    if unchanged {
-        headers.remove(CONTENT_TYPE);
-    } else {
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"));
+/// 200 with the bytes, as they are or compressed; or 304 if the caller has them already, in either form.
+fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Response {
+    let asked = if body.worth_encoding() { negotiate(request) } else { None };
+    let encoded = asked.and_then(|coding| Some((coding, body.encoded(coding)?)));
+    let mut tags = encoded.iter().map(|(_, encoded)| &encoded.tag).chain([body.tag()]);
+    let known = tags.find(|tag| request.get_all(IF_NONE_MATCH).iter().any(|value| matches(value, tag)));
+
+    let (status, tag, bytes) = match (known, &encoded) {
+        (Some(tag), _) => {
+            headers.remove(CONTENT_TYPE);
+            (StatusCode::NOT_MODIFIED, tag, Bytes::new())
+        }
+        (None, Some((coding, encoded))) => {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+            (StatusCode::OK, &encoded.tag, encoded.bytes.clone())
+        }
+        (None, None) => (StatusCode::OK, body.tag(), body.bytes().clone()),
+    };
+    // A tag is visible ASCII.
+    headers.insert(ETAG, HeaderValue::from_maybe_shared(tag.clone()).unwrap_or(HeaderValue::from_static("")));
+    if body.worth_encoding() {
+        headers.append(VARY, HeaderValue::from_static("accept-encoding"));
     }
-    headers.insert(ETAG, HeaderValue::from_maybe_shared(body.tag().clone()).unwrap_or(HeaderValue::from_static("")));
-    headers.insert(CACHE_CONTROL, header(cache_control));
-    headers.insert(AGE, HeaderValue::from(age));
-    headers.insert(LINK, LICENCE);
+    let mut response = Response::new(if bytes.is_empty() { axum::body::Body::empty() } else { bytes.into() });
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
     response
 }
 
 /// Adds how the answer came about, for programs and for people.
-fn came_about(response: &mut Response, status: String, word: &'static str) {
+fn came_about(response: &mut Response, status: &str, word: &'static str) {
     response.headers_mut().insert(CACHE_STATUS, header(status));
     response.headers_mut().insert(X_CACHE, HeaderValue::from_static(word));
 }
@@ -91,37 +124,55 @@ fn matches(value: &HeaderValue, etag: &[u8]) -> bool {
     tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
 }
 
-fn cache_control(windows: &Windows, ttl: i64) -> String {
-    format!(
-        "public, max-age={}, stale-while-revalidate={}, stale-if-error={}",
-        ttl.max(0),
-        windows.stale_while_revalidate.as_secs(),
-        windows.stale_if_error.as_secs()
-    )
+fn cache_control(windows: &Windows, ttl: i64) -> HeaderValue {
+    let mut text = Text::new();
+    let seconds = [
+        ("public, max-age=", ttl.max(0).unsigned_abs()),
+        (", stale-while-revalidate=", windows.stale_while_revalidate.as_secs()),
+        (", stale-if-error=", windows.stale_if_error.as_secs()),
+    ];
+    for (name, seconds) in seconds {
+        text.push_str(name);
+        text.push_str(itoa::Buffer::new().format(seconds));
+    }
+    header(&text)
 }
 
 /// `Cache-Status` (RFC 9211) and `X-Cache`.
-fn cache_status(origin: Origin, ttl: i64, upstream_status: u16) -> (String, &'static str) {
-    match origin {
-        Origin::Fresh(level) => (format!("stratus; hit; ttl={ttl}; detail={level}"), "HIT"),
-        Origin::Stale(level) => (format!("stratus; hit; ttl={ttl}; detail={level}"), "STALE"),
-        Origin::Source { stale, stored, collapsed } => {
-            let why = if stale { "stale" } else { "miss" };
-            let stored = if stored { "; stored" } else { "" };
-            let collapsed = if collapsed { "; collapsed" } else { "" };
-            (format!("stratus; fwd={why}; fwd-status={upstream_status}{stored}{collapsed}"), "MISS")
+fn cache_status(origin: Origin, ttl: i64, upstream_status: u16) -> (Text, &'static str) {
+    let mut text = Text::new();
+    let word = match origin {
+        Origin::Fresh(level) | Origin::Stale(level) => {
+            text.push_str("stratus; hit; ttl=");
+            text.push_str(itoa::Buffer::new().format(ttl));
+            text.push_str("; detail=");
+            text.push_str(level);
+            if matches!(origin, Origin::Fresh(_)) { "HIT" } else { "STALE" }
         }
-    }
+        Origin::Source { stale, stored, collapsed } => {
+            text.push_str(if stale { "stratus; fwd=stale; fwd-status=" } else { "stratus; fwd=miss; fwd-status=" });
+            text.push_str(itoa::Buffer::new().format(upstream_status));
+            text.push_str(if stored { "; stored" } else { "" });
+            text.push_str(if collapsed { "; collapsed" } else { "" });
+            "MISS"
+        }
+    };
+    (text, word)
 }
 
+/// A header's value while it is put together. The longest, `Cache-Control` with three numbers of 20 digits, has 118
+/// characters.
+type Text = ArrayString<128>;
+
 /// For text that this file put together from ASCII.
-fn header(text: String) -> HeaderValue {
-    HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(""))
+fn header(text: &str) -> HeaderValue {
+    HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static(""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn an_etag_is_strong_and_is_compared_weakly() {
@@ -139,16 +190,22 @@ mod tests {
 
     #[test]
     fn cache_status_tells_every_origin_apart() {
-        assert_eq!(
-            cache_status(Origin::Fresh("redis"), 212, 200),
-            ("stratus; hit; ttl=212; detail=redis".into(), "HIT")
-        );
-        assert_eq!(
-            cache_status(Origin::Stale("redis"), -9, 200),
-            ("stratus; hit; ttl=-9; detail=redis".into(), "STALE")
-        );
-        let status = |stored, collapsed| cache_status(Origin::Source { stale: false, stored, collapsed }, 300, 200).0;
-        assert_eq!(status(true, false), "stratus; fwd=miss; fwd-status=200; stored");
-        assert_eq!(status(false, true), "stratus; fwd=miss; fwd-status=200; collapsed");
+        let status = |origin, ttl| {
+            let (text, word) = cache_status(origin, ttl, 200);
+            (text.to_string(), word)
+        };
+        assert_eq!(status(Origin::Fresh("redis"), 212), ("stratus; hit; ttl=212; detail=redis".into(), "HIT"));
+        assert_eq!(status(Origin::Stale("memory"), -9), ("stratus; hit; ttl=-9; detail=memory".into(), "STALE"));
+        let forwarded = |stale, stored, collapsed| status(Origin::Source { stale, stored, collapsed }, 300).0;
+        assert_eq!(forwarded(false, true, false), "stratus; fwd=miss; fwd-status=200; stored");
+        assert_eq!(forwarded(true, false, true), "stratus; fwd=stale; fwd-status=200; collapsed");
+    }
+
+    #[test]
+    fn the_longest_header_has_room() {
+        let windows =
+            Windows { fresh: Duration::MAX, stale_while_revalidate: Duration::MAX, stale_if_error: Duration::MAX };
+        assert!(cache_control(&windows, i64::MAX).to_str().unwrap().ends_with("=18446744073709551615"));
+        assert!(cache_status(Origin::Stale("memory"), i64::MIN, 200).0.ends_with("; detail=memory"));
     }
 }

@@ -1,8 +1,12 @@
 //! The log: one line an event on standard output, JSON for machines or a readable form for people.
 
+use std::io::BufWriter;
+
 use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
+
+use super::access;
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +36,8 @@ impl LogConfig {
     }
 }
 
+/// Lines that are ready are written together, up to so many bytes; none waits for another.
+const BATCH_BYTES: usize = 64 * 1024;
 /// Lines that wait for a slow reader; more are dropped.
 const WAITING_LINES: usize = 16 * 1024;
 
@@ -45,7 +51,10 @@ pub fn install(config: &LogConfig) -> WorkerGuard {
         .lossy(true)
         .buffered_lines_limit(WAITING_LINES)
         .thread_name("log")
-        .finish(std::io::stdout());
+        .finish(BufWriter::with_capacity(BATCH_BYTES, std::io::stdout()));
+    if config.format == LogFormat::Json {
+        access::write_to(writer.clone());
+    }
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
     let installed = match config.format {

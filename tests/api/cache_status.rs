@@ -171,6 +171,10 @@ fn lasting(answer: &Answer) -> Vec<(String, String)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_short_way_gives_the_same_headers_as_the_long_way() {
     let upstream = ScriptedUpstream::start(Reply::json(200, body("Rome"))).await;
+    upstream.reply_with(|request| {
+        let known = request.query.iter().all(|(_, value)| value != "atlantis");
+        if known { Reply::json(200, body("Rome")) } else { Reply::json(404, UNKNOWN) }
+    });
     for origins in ["*", "https://app.example,https://two.example"] {
         let service = Setup::memory(&upstream).set("server.allow_origins", origins).start().await;
         for origin in [None, Some("https://two.example"), Some("https://evil.example")] {
@@ -191,5 +195,66 @@ async fn the_short_way_gives_the_same_headers_as_the_long_way() {
             assert_eq!(short.header("access-control-allow-origin"), allowed);
             assert_eq!(short.header("vary"), if origins == "*" { "" } else { "origin" });
         }
+        let (long, short) = (service.get("/weather/Atlantis").await, service.get("/weather/Atlantis").await);
+        assert_eq!((short.x_cache(), short.code().as_str()), ("HIT", "unknown-location"));
+        assert_eq!(lasting(&long), lasting(&short), "{origins}");
     }
+}
+
+/// A body that is worth compressing.
+fn long_body() -> String {
+    body(&"Llanfair".repeat(200))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_body_is_compressed_for_those_who_ask_and_each_form_has_its_own_tag() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, long_body())).await, Redis::start().await);
+    let memory = Setup::memory(&upstream).start().await;
+    let redis = Setup::redis(&upstream, &redis).start().await;
+    for service in [&memory, &redis] {
+        let ask = |accepted: &'static str, tag: String| {
+            let request = service.request(Method::GET, ROME).header("if-none-match", tag);
+            answer(if accepted.is_empty() { request } else { request.header("accept-encoding", accepted) })
+        };
+        let mut tags = std::collections::BTreeSet::new();
+        for (accepted, coding) in [("", ""), ("gzip, deflate", "gzip"), ("gzip, br", "br"), ("zstd", "zstd"), ("x", "")]
+        {
+            let given = ask(accepted, "\"x\"".into()).await;
+            assert_eq!((given.status.as_u16(), given.header("content-encoding")), (200, coding), "{accepted}");
+            assert_eq!(given.header("vary"), "accept-encoding");
+            assert_eq!(given.header("content-length"), given.body.len().to_string());
+            assert_eq!(decoded(coding, &given.body), long_body().as_bytes());
+            let tag = given.header("etag").to_owned();
+            let unchanged = ask(accepted, tag.clone()).await;
+            assert_eq!((unchanged.status.as_u16(), unchanged.header("etag")), (304, tag.as_str()));
+            assert_eq!((unchanged.header("vary"), unchanged.header("content-encoding")), ("accept-encoding", ""));
+            tags.insert(tag);
+        }
+        assert_eq!(tags.len(), 4, "as they are, gzip, br, zstd");
+        // Who has the bytes as they are, and could take them compressed, needs neither.
+        let plain = ask("", "\"x\"".into()).await.header("etag").to_owned();
+        assert_eq!(ask("br", plain.clone()).await.header("etag"), plain);
+    }
+    assert_eq!(upstream.calls(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_body_is_sent_as_it_is() {
+    let (_upstream, service, _) = service().await;
+    let given = answer(service.request(Method::GET, ROME).header("accept-encoding", "gzip, br, zstd")).await;
+    assert_eq!((given.header("content-encoding"), given.header("vary")), ("", ""));
+    assert_eq!(given.text(), body("Rome"));
+}
+
+fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
+    use std::io::Read;
+    let mut plain = Vec::new();
+    match coding {
+        "gzip" => flate2::read::GzDecoder::new(bytes).read_to_end(&mut plain),
+        "br" => brotli::Decompressor::new(bytes, 4_096).read_to_end(&mut plain),
+        "zstd" => zstd::stream::copy_decode(bytes, &mut plain).map(|()| 0),
+        _ => return bytes.to_vec(),
+    }
+    .expect("a whole body");
+    plain
 }

@@ -217,7 +217,8 @@ impl Setup {
             store: app.store_state(),
             stopping: app.stopping(),
             clock: self.clock,
-            client: Client::builder().no_proxy().build().expect("a client"),
+            // Answers are looked at as they come, not decoded.
+            client: Client::builder().no_proxy().no_gzip().build().expect("a client"),
             running: Some(tokio::spawn(app.run())),
         }
     }
