@@ -101,6 +101,7 @@ mod tests {
     use super::super::body::Body;
     use super::super::freshness::{Policy, Spread};
     use super::*;
+    use crate::weather::Units;
     use bytes::Bytes;
     use std::time::Duration;
 
@@ -143,13 +144,17 @@ mod tests {
     }
 
     #[test]
-    fn the_bytes_are_bounded_and_a_record_larger_than_the_bound_is_not_kept() {
+    fn a_million_places_stay_within_the_bound_and_a_record_larger_than_the_bound_is_not_kept() {
         let hot = Hot::new(1_000_000);
-        for id in 1..=10_000 {
-            hot.keep(&query(id), &record(5, 500), hot.generation());
+        let record_of_500 = record(5, 500);
+        for id in 1..=1_000_000 {
+            let query = Query { location: Location::Id(id), units: Units::Metric, lang: None };
+            hot.keep(&query, &record_of_500, hot.generation());
+            if id % 100_000 == 0 {
+                let (entries, bytes) = hot.size();
+                assert!(bytes <= 1_000_000 && entries > 500, "{entries} entries, {bytes} bytes");
+            }
         }
-        let (entries, bytes) = hot.size();
-        assert!(bytes <= 1_000_000 && entries > 500, "{entries} entries, {bytes} bytes");
         assert!(!hot.keep(&query(1), &record(6, 2_000_000), hot.generation()));
         assert!(hot.size().1 <= 1_000_000);
     }
