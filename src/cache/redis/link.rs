@@ -197,7 +197,8 @@ pub(super) async fn connect(
         let (sender, pushes) = mpsc::unbounded_channel();
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(config.connect_timeout))
-            .set_response_timeout(Some(config.command_timeout))
+            // Commands are timed by the link.
+            .set_response_timeout(None)
             .set_pipeline_buffer_size(PIPELINE_COMMANDS)
             .set_push_sender(sender);
         let mut connection = client

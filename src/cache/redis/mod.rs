@@ -57,6 +57,13 @@ impl RedisStore {
     }
 
     pub(super) async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+        if let [name] = names {
+            let get = Cmd::get(*name);
+            let value = self
+                .link
+                .run("GET", |mut connection| async move { or_unreadable(get.query_async(&mut connection).await) });
+            return Ok(vec![value.await?.map(Bytes::from)]);
+        }
         let mut gets = Pipeline::with_capacity(names.len());
         for name in names {
             gets.add_command(Cmd::get(name));
