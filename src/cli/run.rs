@@ -16,7 +16,7 @@ pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
     let (config, listeners) = prepare(&sources).await?;
     // It may hold secrets as plain text.
     drop(sources);
-    let _log = install_log(&config.log);
+    let _log = install_log(&config.log).map_err(|error| fail(1, format!("the log cannot be written: {error}")))?;
     raise_file_limit(config.server.max_connections);
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
@@ -34,7 +34,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
     sources.overrides.push(("admin.listen".to_owned(), admin.to_string()));
     let (config, listeners) = prepare(&sources).await?;
-    let _log = install_log(&config.log);
+    let _log = install_log(&config.log).map_err(|error| fail(1, format!("the log cannot be written: {error}")))?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
     let host = match address.ip() {

@@ -2,24 +2,22 @@
 //! written without `tracing`'s general way of collecting and formatting fields, in the same form and through the same
 //! thread.
 
-use std::cell::RefCell;
-use std::fmt;
-use std::io::Write;
+use std::cell::{Cell, RefCell};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayString;
-use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
-use tracing_appender::non_blocking::NonBlocking;
+
+use super::lines::Lines;
 
 /// Where lines go if the log is JSON.
-static LINES: OnceLock<NonBlocking> = OnceLock::new();
+static LINES: OnceLock<Lines> = OnceLock::new();
 
-/// From now on lines are JSON and go to `writer`.
-pub(super) fn write_to(writer: NonBlocking) {
+/// From now on lines are JSON and go to `lines`.
+pub(super) fn write_to(lines: Lines) {
     // Where a log is installed already, that one stays.
-    let _ = LINES.set(writer);
+    let _ = LINES.set(lines);
 }
 
 /// What the log tells of a request: a route's template, never a path.
@@ -47,11 +45,12 @@ impl Access<'_> {
         if !tracing::enabled!(target: "stratus::access", tracing::Level::INFO) {
             return;
         }
-        match LINES.get() {
-            // A full queue drops the line, as it does any other.
-            Some(lines) => drop(lines.clone().write(&self.line(SystemTime::now()))),
-            None => self.event(),
-        }
+        let Some(lines) = LINES.get() else { return self.event() };
+        LINE.with_borrow_mut(|line| {
+            line.clear();
+            self.write(line, SystemTime::now());
+            lines.push(line);
+        });
     }
 
     fn event(&self) {
@@ -62,65 +61,60 @@ impl Access<'_> {
         );
     }
 
-    fn line(&self, now: SystemTime) -> Vec<u8> {
-        #[derive(Serialize)]
-        struct Line<'a> {
-            timestamp: Timestamp,
-            level: &'static str,
-            message: &'static str,
-            request_id: &'a str,
-            method: &'static str,
-            route: &'static str,
-            status: u16,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            code: Option<&'static str>,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            cache: Option<&'static str>,
-            duration_us: u64,
-            target: &'static str,
+    fn write(&self, line: &mut Vec<u8>, now: SystemTime) {
+        // Nothing here needs escaping: our own words, and ids which `observe` lets through only if they are plain.
+        let mut add = |text: &str| line.extend_from_slice(text.as_bytes());
+        add(r#"{"timestamp":""#);
+        add(&timestamp(now));
+        add(r#"","level":"INFO","message":"request","request_id":""#);
+        add(self.request_id);
+        add(r#"","method":""#);
+        add(self.method);
+        add(r#"","route":""#);
+        add(self.route);
+        add(r#"","status":"#);
+        add(itoa::Buffer::new().format(self.status));
+        for (name, value) in [(r#","code":""#, self.code), (r#","cache":""#, self.cache)] {
+            if let Some(value) = value {
+                add(name);
+                add(value);
+                add("\"");
+            }
         }
-        let Self { request_id, method, route, status, code, cache, duration_us } = *self;
-        let (timestamp, level, message, target) = (Timestamp(now), "INFO", "request", "stratus::access");
-        let line =
-            Line { timestamp, level, message, request_id, method, route, status, code, cache, duration_us, target };
-        let mut bytes = Vec::with_capacity(320);
-        // Strings and numbers always have a JSON form, and a Vec takes everything.
-        let _ = serde_json::to_writer(&mut bytes, &line);
-        bytes.push(b'\n');
-        bytes
+        add(r#","duration_us":"#);
+        add(itoa::Buffer::new().format(self.duration_us));
+        add(",\"target\":\"stratus::access\"}\n");
     }
+}
+
+thread_local! {
+    /// The line that is being written.
+    static LINE: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    /// The last second that was written here, and its text: most lines share theirs with the one before.
+    static SECOND: Cell<(u64, ArrayString<20>)> = const { Cell::new((u64::MAX, ArrayString::new_const())) };
 }
 
 /// RFC 3339 with microseconds, in UTC, as `tracing_subscriber` writes it.
-struct Timestamp(SystemTime);
-
-thread_local! {
-    /// The last second that was written here, and its text: most lines share theirs with the one before.
-    static SECOND: RefCell<(u64, ArrayString<20>)> = const { RefCell::new((u64::MAX, ArrayString::new_const())) };
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+fn timestamp(now: SystemTime) -> ArrayString<32> {
+    let since_epoch = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (mut second, mut text) = SECOND.get();
+    if second != since_epoch.as_secs() {
+        second = since_epoch.as_secs();
+        text = seconds(second);
+        SECOND.set((second, text));
     }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let since_epoch = self.0.duration_since(UNIX_EPOCH).unwrap_or_default();
-        let second = since_epoch.as_secs();
-        SECOND.with_borrow_mut(|(known, text)| {
-            if *known != second {
-                (*known, *text) = (second, seconds(second));
-            }
-            f.write_str(text)
-        })?;
-        write!(f, ".{:06}Z", since_epoch.subsec_micros())
+    // A one before the six digits keeps their zeros.
+    let mut digits = itoa::Buffer::new();
+    let digits = digits.format(1_000_000 + since_epoch.subsec_micros());
+    let mut whole = ArrayString::new();
+    for part in [&text, ".", &digits[1..], "Z"] {
+        whole.push_str(part);
     }
+    whole
 }
 
 fn seconds(unix: u64) -> ArrayString<20> {
-    use fmt::Write;
+    use std::fmt::Write;
     let moment = i64::try_from(unix).ok().and_then(|unix| OffsetDateTime::from_unix_timestamp(unix).ok());
     let moment = moment.unwrap_or(OffsetDateTime::UNIX_EPOCH);
     let (date, time) = (moment.date(), moment.time());
@@ -145,7 +139,7 @@ mod tests {
     use std::time::Duration;
 
     const ACCESS: Access<'_> = Access {
-        request_id: "a\"b",
+        request_id: "a-b",
         method: "GET",
         route: "/weather/{location}",
         status: 200,
@@ -155,7 +149,9 @@ mod tests {
     };
 
     fn line(access: &Access<'_>, unix: Duration) -> String {
-        String::from_utf8(access.line(UNIX_EPOCH + unix)).unwrap()
+        let mut line = Vec::new();
+        access.write(&mut line, UNIX_EPOCH + unix);
+        String::from_utf8(line).unwrap()
     }
 
     #[test]
@@ -164,7 +160,7 @@ mod tests {
         assert_eq!(
             text,
             concat!(
-                r#"{"timestamp":"2026-11-21T22:10:00.000042Z","level":"INFO","message":"request","request_id":"a\"b","#,
+                r#"{"timestamp":"2026-11-21T22:10:00.000042Z","level":"INFO","message":"request","request_id":"a-b","#,
                 r#""method":"GET","route":"/weather/{location}","status":200,"cache":"HIT","duration_us":7,"#,
                 r#""target":"stratus::access"}"#,
                 "\n"

@@ -1,12 +1,12 @@
 //! The log: one line an event on standard output, JSON for machines or a readable form for people.
 
-use std::io::BufWriter;
+use std::io;
 
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::access;
+use super::lines::{Lines, LogGuard};
 
 /// How a log line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,27 +36,18 @@ impl LogConfig {
     }
 }
 
-/// Lines that are ready are written together, up to so many bytes; none waits for another.
-const BATCH_BYTES: usize = 64 * 1024;
-/// Lines that wait for a slow reader; more are dropped.
-const WAITING_LINES: usize = 16 * 1024;
-
 /// Installs the log for the whole process; where one is installed already, that one stays. What still waits is written
 /// when the guard is dropped, unless nobody reads.
 ///
-/// Lines are written by a thread of their own: a reader that stops reading (a terminal on hold, a full pipe) costs log
-/// lines, never answers.
-pub fn install(config: &LogConfig) -> WorkerGuard {
-    let (writer, guard) = NonBlockingBuilder::default()
-        .lossy(true)
-        .buffered_lines_limit(WAITING_LINES)
-        .thread_name("log")
-        .finish(BufWriter::with_capacity(BATCH_BYTES, std::io::stdout()));
+/// # Errors
+/// The system gives no thread to write with.
+pub fn install(config: &LogConfig) -> io::Result<LogGuard> {
+    let (lines, guard) = Lines::start(io::stdout())?;
     if config.format == LogFormat::Json {
-        access::write_to(writer.clone());
+        access::write_to(lines.clone());
     }
     let filter = EnvFilter::builder().parse_lossy(&config.filter);
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer);
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     let installed = match config.format {
         LogFormat::Json => {
             log.json().flatten_event(true).with_current_span(false).with_span_list(false).finish().try_init()
@@ -66,7 +57,7 @@ pub fn install(config: &LogConfig) -> WorkerGuard {
     if installed.is_err() {
         tracing::debug!("a log is installed already");
     }
-    guard
+    Ok(guard)
 }
 
 #[cfg(test)]

@@ -1,9 +1,11 @@
 //! What operators see: the log and the metrics. Neither ever holds a location, a key or a body.
 
 mod access;
+mod lines;
 mod log;
 mod metrics;
 
 pub use access::Access;
+pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
