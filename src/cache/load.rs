@@ -7,6 +7,7 @@ use super::Inner;
 use super::answer::{Answer, GetError, MEMORY, Origin};
 use super::body::Body;
 use super::freshness::Freshness;
+use super::hot::Generation;
 use super::record::{Content, Record};
 use crate::weather::{Query, SourceError};
 
@@ -51,6 +52,19 @@ impl Inner {
         usable.then(|| Answer::new(record, Origin::Stale(MEMORY)))
     }
 
+    /// The answer when asking failed: the copy, if it is still there and not dead. That is looked at only now, since asking
+    /// took its time, and a purge that came meanwhile may have been of this copy.
+    async fn fall_back(&self, query: &Query, copy: (Record, &'static str), found_in: Generation) -> Option<Answer> {
+        let copy = if self.hot.generation() == found_in { Some(copy) } else { self.find(query).await };
+        let (record, level) = copy?;
+        match record.freshness(self.clock.now_ms()) {
+            // Another replica has asked meanwhile.
+            Freshness::Fresh => Some(Answer::new(record, Origin::Fresh(level))),
+            Freshness::Renew | Freshness::Fallback => Some(Answer::new(record, Origin::Stale(level))),
+            Freshness::Dead => None,
+        }
+    }
+
     async fn lead_or_follow(self: &Arc<Self>, query: &Arc<Query>) -> Result<Answer, GetError> {
         for _ in 0..LOADS {
             let inner = Arc::clone(self);
@@ -67,6 +81,7 @@ impl Inner {
     }
 
     async fn look_up(self: Arc<Self>, query: Arc<Query>) -> Result<Answer, GetError> {
+        let generation = self.hot.generation();
         let Some((copy, level)) = self.find(&query).await else { return self.call(&query, false).await };
         match copy.freshness(self.clock.now_ms()) {
             Freshness::Fresh => Ok(Answer::new(copy, Origin::Fresh(level))),
@@ -76,9 +91,10 @@ impl Inner {
             }
             Freshness::Fallback | Freshness::Dead => {
                 let called = self.call(&query, true).await;
-                // Looked at only now: asking took its time.
-                let usable = copy.freshness(self.clock.now_ms()) != Freshness::Dead;
-                if called.is_err() && usable { Ok(Answer::new(copy, Origin::Stale(level))) } else { called }
+                if called.is_ok() {
+                    return called;
+                }
+                self.fall_back(&query, (copy, level), generation).await.map_or(called, Ok)
             }
         }
     }

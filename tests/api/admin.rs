@@ -134,6 +134,25 @@ async fn what_was_asked_before_a_purge_is_not_stored_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_was_purged_is_no_fallback_for_those_who_wait_and_others_are() {
+    for (purged, expected) in [("London", 502), ("Paris", 200)] {
+        let (gate, upstream) = (Gate::new(), ScriptedUpstream::start(Reply::json(200, body("London"))).await);
+        let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
+        service.get("/weather/London").await;
+        service.clock.advance(Duration::from_secs(400));
+        upstream.reply(Reply::gated(gate.clone(), Reply::json(500, "")));
+        let purging = async {
+            upstream.wait_for_calls(2).await;
+            assert_eq!(purge(&service, TOKEN, json!({"location": purged})).await.status, 200);
+            let (asked_after, ()) = tokio::join!(service.get("/weather/London"), async { gate.open() });
+            asked_after
+        };
+        let (asked_before, asked_after) = tokio::join!(service.get("/weather/London"), purging);
+        assert_eq!((asked_before.status.as_u16(), asked_after.status.as_u16()), (expected, expected), "{purged}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_purge_that_cannot_reach_redis_says_so() {
     let (upstream, mut redis) = (ScriptedUpstream::start(Reply::json(200, body("London"))).await, Redis::start().await);
     let mut service = Setup::redis(&upstream, &redis).start().await;
