@@ -1,0 +1,182 @@
+//! What the inner parts of a hit cost, each alone: `cargo bench --bench inner`.
+//!
+//! Only the crate's public functions are called, with the values that a usual request has.
+
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use divan::Bencher;
+use divan::counter::{BytesCount, ItemsCount};
+use stratus::cache::{Answer, Cache, CacheConfig, Content, Origin, Policy, StoreConfig, Windows};
+use stratus::clock::Clock;
+use stratus::crypto::{Keyring, RecordName, Times};
+use stratus::telemetry::Metrics;
+use stratus::weather::{Fetched, Fetching, Query, Source};
+use tokio::runtime::Runtime;
+
+const FETCHED_AT_MS: u64 = 1_790_000_000_000;
+/// An answer of OpenWeatherMap has about 600 bytes; 16 KiB is far more than it ever sends, and shows what each byte costs.
+const BODY_BYTES: [usize; 2] = [600, 16 * 1024];
+/// Calls that share one `block_on`, whose own price then does not count. A thousand, so that the microseconds printed
+/// for a batch are nanoseconds a call.
+const BATCH: usize = 1_000;
+
+/// Each figure is measured for at least this long: its median then changes little from run to run.
+const MEASURE: Duration = Duration::from_millis(500);
+
+fn main() {
+    divan::Divan::from_args().min_time(MEASURE).main();
+}
+
+/// Segment and parameters as they come from the wire.
+#[derive(Debug, Clone, Copy)]
+enum Asked {
+    Name,
+    EncodedName,
+    Coordinates,
+}
+
+impl Asked {
+    const ALL: [Self; 3] = [Self::Name, Self::EncodedName, Self::Coordinates];
+
+    fn wire(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Name => ("London", ""),
+            Self::EncodedName => ("S%C3%A3o%20Paulo,%20BR", "units=metric&lang=pt-BR"),
+            Self::Coordinates => ("51.5074,-0.1278", "units=imperial"),
+        }
+    }
+}
+
+#[divan::bench]
+fn freshness(bencher: Bencher<'_, '_>) {
+    let windows = Windows {
+        fresh: Duration::from_secs(300),
+        stale_while_revalidate: Duration::from_secs(60),
+        stale_if_error: Duration::from_secs(3_600),
+    };
+    bencher.bench(|| black_box(windows).freshness(black_box(FETCHED_AT_MS), black_box(FETCHED_AT_MS + 299_999)));
+}
+
+/// From the wire to the canonical question.
+#[divan::bench(args = Asked::ALL)]
+fn query_parse(bencher: Bencher<'_, '_>, asked: Asked) {
+    let (segment, parameters) = asked.wire();
+    bencher.bench(|| Query::parse(black_box(segment), black_box(parameters)).expect("a question that is well-formed"));
+}
+
+/// From the canonical question to the text that is digested.
+#[divan::bench(args = Asked::ALL)]
+fn query_subject(bencher: Bencher<'_, '_>, asked: Asked) {
+    let query = query(asked);
+    bencher.bench(|| black_box(&query).subject());
+}
+
+/// From that text to the record's name.
+#[divan::bench]
+fn record_name(bencher: Bencher<'_, '_>) {
+    let (ring, subject) = (ring(), query(Asked::Name).subject());
+    bencher.bench(|| ring.names(black_box(&subject)));
+}
+
+#[divan::bench(args = BODY_BYTES)]
+fn seal(bencher: Bencher<'_, '_>, bytes: usize) {
+    let (ring, body) = (ring(), vec![b'w'; bytes]);
+    let name = name(&ring);
+    bencher.counter(BytesCount::new(bytes)).bench(|| ring.seal(&name, times(), black_box(&body)).expect("it seals"));
+}
+
+#[divan::bench(args = BODY_BYTES)]
+fn open(bencher: Bencher<'_, '_>, bytes: usize) {
+    let ring = ring();
+    let name = name(&ring);
+    let sealed = ring.seal(&name, times(), &vec![b'w'; bytes]).expect("it seals");
+    bencher.counter(BytesCount::new(bytes)).bench(|| {
+        ring.open(&name, black_box(&sealed), black_box(FETCHED_AT_MS)).expect("what was sealed opens");
+    });
+}
+
+/// A hit in the store of this process: name, look-up, opening, and all that goes with a shared load. A batch a time.
+#[divan::bench]
+fn cache_get_store_hit(bencher: Bencher<'_, '_>) {
+    let (runtime, cache, query) = filled_cache(0);
+    bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
+        runtime.block_on(async {
+            for _ in 0..BATCH {
+                black_box(hit(&cache, black_box(query.clone())).await);
+            }
+        });
+    });
+}
+
+/// A hit in memory: the question, its answer with the prepared body, and the counters.
+#[divan::bench]
+fn cache_recall_memory_hit(bencher: Bencher<'_, '_>) {
+    let (_runtime, cache, query) = filled_cache(1 << 20);
+    bencher.bench_local(|| cache.recall(black_box(&query)).expect("memory has it"));
+}
+
+/// The one call that is measured above.
+async fn hit(cache: &Cache, query: Query) -> Answer {
+    cache.get(query).await.expect("the cache is filled")
+}
+
+/// A cache that has the answer to the question given with it, in its store and, if that may take any bytes, in memory.
+fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let policy = Policy {
+        fresh: Duration::from_secs(3_600),
+        stale_while_revalidate: Duration::ZERO,
+        stale_if_error: Duration::ZERO,
+        not_found: Duration::ZERO,
+        jitter_percent: 0,
+    };
+    let config = CacheConfig {
+        policy,
+        memory_max_bytes,
+        max_waiters: 1,
+        wait_timeout: Duration::from_secs(10),
+        load_timeout: Duration::from_secs(5),
+    };
+    // Time stands still, so that the record stays fresh however long the measurement takes.
+    let clock = Clock::from_fn(|| FETCHED_AT_MS);
+    let (source, query) = (Arc::new(Constant(vec![b'w'; BODY_BYTES[0]].into())), query(Asked::Name));
+    let cache = runtime.block_on(async {
+        let cache = Cache::start(config, ring(), StoreConfig::Memory, source, clock, Metrics::new());
+        cache.get(query.clone()).await.expect("the source answers");
+        cache
+    });
+    let again = runtime.block_on(hit(&cache, query.clone()));
+    assert_eq!(again.origin, Origin::Fresh("memory"), "what is measured has to be a hit");
+    assert!(matches!(again.content, Content::Weather(body) if body.bytes().len() == BODY_BYTES[0]));
+    (runtime, cache, query)
+}
+
+/// Answers at once, always the same.
+struct Constant(Bytes);
+
+impl Source for Constant {
+    fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
+        let fetched = Fetched { body: self.0.clone(), fetched_at_ms: FETCHED_AT_MS };
+        Box::pin(async move { Ok(fetched) })
+    }
+}
+
+fn query(asked: Asked) -> Query {
+    let (segment, parameters) = asked.wire();
+    Query::parse(segment, parameters).expect("a question that is well-formed")
+}
+
+fn ring() -> Keyring {
+    Keyring::ephemeral().expect("the operating system has random bytes")
+}
+
+fn name(ring: &Keyring) -> RecordName {
+    ring.names(&query(Asked::Name).subject()).swap_remove(0)
+}
+
+fn times() -> Times {
+    Times { fetched_at_ms: FETCHED_AT_MS, expires_at_ms: FETCHED_AT_MS + 3_600_000 }
+}
