@@ -4,14 +4,13 @@
 //! # The life of a request
 //!
 //! 1. [`http`] `listener` accepts the connection: bounded in number, slow clients are cut.
-//! 2. [`http`] `hit`, the short way: [`weather::Query::parse`] makes one canonical question of the path and the
+//! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query::parse`] makes one canonical question of the path and the
 //!    parameters, and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
 //!    given, too, and steps 6 and 7 happen behind it, once.
-//! 3. Otherwise the long way: [`http`] `observe` gives the request its id and, at the end, its one log line and its
-//!    metrics. Then the time limit and CORS.
-//! 4. [`http`] `weather`, the handler: the same question again. What is wrong with it ends here, before any cache or
-//!    network.
-//! 5. [`cache::Cache::get`] joins the one lookup of this question, or leads it: memory again, then the record under its
+//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, the time limit, CORS, the router and
+//!    `weather`, the handler. What is wrong ends there, before any cache or network.
+//! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics.
+//! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
 //!    is a counted miss. What is usable is kept in memory and given as in step 2.
 //! 6. [`upstream::Upstream`] asks OpenWeatherMap, within its limits, and believes only what is weather.

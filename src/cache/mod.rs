@@ -117,9 +117,17 @@ impl Cache {
     /// # Errors
     /// The source failed and no copy is left, the caller waited too long or among too many, or the load was lost.
     pub async fn get(&self, query: Query) -> Result<Answer, GetError> {
-        if let Some(answer) = self.recall(&query) {
-            return Ok(answer);
+        match self.recall(&query) {
+            Some(answer) => Ok(answer),
+            None => self.load(query).await,
         }
+    }
+
+    /// The same for a question that [`Cache::recall`] could not answer.
+    ///
+    /// # Errors
+    /// As [`Cache::get`].
+    pub async fn load(&self, query: Query) -> Result<Answer, GetError> {
         let answer = self.0.wait(&Arc::new(query)).await;
         match &answer {
             Ok(answer) => self.0.metrics.answered(answer.outcome()),

@@ -18,7 +18,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::hit::{Answering, Routes};
+use super::direct::{Answering, Routes};
 
 /// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);

@@ -1,11 +1,11 @@
 //! HTTP: the two listeners, their routes and the one list of middleware.
 //!
-//! `hit`: what memory can answer, at once. Everything else: `observe` (id, log line, metrics, error bodies) → time limit →
+//! `direct`: plain questions. Everything else: `observe` (id, log line, metrics, error bodies) → time limit →
 //! CORS → route → handler.
 
 mod admin;
 mod coding;
-mod hit;
+mod direct;
 mod listener;
 mod observe;
 mod problem;
@@ -29,8 +29,8 @@ use crate::cache::Cache;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
 pub use admin::AdminState;
-use hit::Hits;
-pub use hit::Routes;
+use direct::Direct;
+pub use direct::Routes;
 pub use listener::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
 use problem::Problem;
 
@@ -68,13 +68,13 @@ pub struct AdminConfig {
 /// The public routes.
 pub fn public(config: &ServerConfig, cache: Cache, metrics: Arc<Metrics>) -> Routes {
     let any_origin = config.allow_origins.iter().any(|origin| origin == "*");
-    let hits = Hits::new(cache.clone(), Arc::clone(&metrics), any_origin);
+    let direct = Direct::new(cache.clone(), Arc::clone(&metrics), any_origin);
     let routes = Router::new()
         .route("/weather/", get(weather::weather))
         .route("/weather/{location}", get(weather::weather))
         .with_state(cache);
     let cors = cors(&config.allow_origins, any_origin);
-    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors), hits)
+    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors), direct)
 }
 
 /// The operators' routes.

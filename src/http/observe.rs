@@ -35,17 +35,13 @@ pub(super) struct CacheResult(pub(super) &'static str);
 const CLIENT_LEFT: u16 = 499;
 
 pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let observation = Observation {
-        _in_flight: metrics.request_began(),
-        metrics,
-        asked: Asked {
-            began: Instant::now(),
-            method: method(request.method()),
-            route: route(&request),
-            id: request_id(request.headers()),
-        },
-        ended: false,
+    let asked = Asked {
+        began: Instant::now(),
+        method: method(request.method()),
+        route: route(&request),
+        id: request_id(request.headers()),
     };
+    let observation = Observation::begin(&metrics, asked);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
     let (mut response, code) = with_body(response, observation.asked.id());
@@ -59,15 +55,19 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
 }
 
 /// What is told of a request when it ends; dropped before that, the caller left.
-struct Observation {
+pub(super) struct Observation {
     metrics: Arc<Metrics>,
-    asked: Asked,
+    pub(super) asked: Asked,
     _in_flight: InFlight,
     ended: bool,
 }
 
 impl Observation {
-    fn end(mut self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
+    pub(super) fn begin(metrics: &Arc<Metrics>, asked: Asked) -> Self {
+        Self { _in_flight: metrics.request_began(), metrics: Arc::clone(metrics), asked, ended: false }
+    }
+
+    pub(super) fn end(mut self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
         self.asked.tell(&self.metrics, status, code, cache);
         self.ended = true;
     }

@@ -36,17 +36,31 @@ pub(super) async fn weather(
             response
         }
         Err(error) => {
-            let problem = Problem::from(error);
-            // Those two never left this service (RFC 9211, section 2.2).
-            let forwarded = !matches!(error, GetError::Overloaded | GetError::Source(SourceError::NoKey));
-            let why = if forwarded { "fwd=miss; " } else { "" };
-            let status = format!("stratus; {why}detail={}", problem.code);
-            let mut response = problem.into_response();
-            came_about(&mut response, &status, "MISS");
-            response.extensions_mut().insert(CacheResult("MISS"));
+            let (mut response, word) = not_answered(error);
+            response.extensions_mut().insert(CacheResult(word));
             response
         }
     }
+}
+
+/// Why there is no answer, and the word of `X-Cache`.
+pub(super) fn not_answered(error: GetError) -> (Response, &'static str) {
+    let problem = Problem::from(error);
+    // Those two never left this service (RFC 9211, section 2.2).
+    let forwarded = !matches!(error, GetError::Overloaded | GetError::Source(SourceError::NoKey));
+    let status = format!("stratus; {}detail={}", if forwarded { "fwd=miss; " } else { "" }, problem.code);
+    let mut response = problem.into_response();
+    came_about(&mut response, &status, "MISS");
+    (response, "MISS")
+}
+
+/// The service made a mistake, and the word of `X-Cache`.
+pub(super) fn broken() -> (Response, &'static str) {
+    let problem = Problem::internal();
+    let status = format!("stratus; detail={}", problem.code);
+    let mut response = problem.into_response();
+    came_about(&mut response, &status, "MISS");
+    (response, "MISS")
 }
 
 /// Every header that an answer with weather has, the constant ones with their values.
