@@ -92,10 +92,10 @@ impl Config {
         refuse_unbuilt(&mut reader);
         let mut warnings = unenforced(&mut reader);
         if let Some(upstream) = &upstream
-            && server.request_timeout <= upstream.timeout
+            && cache.wait_timeout <= upstream.timeout
         {
-            let what = "server.request_timeout_ms is not longer than upstream.timeout_ms: \
-                        a slow upstream gives 504, also where there is a stale copy";
+            let what = "nine tenths of server.request_timeout_ms are not longer than upstream.timeout_ms: \
+                        a slow upstream gives 504 unless there is a stale copy in memory";
             warnings.push(what.to_owned());
         }
 

@@ -259,3 +259,36 @@ async fn the_log_tells_once_that_redis_is_back() {
     let log = parsed(&program.stop().await);
     assert_eq!(about_redis(&log, "INFO"), ["Redis is connected"]);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_is_killed_and_restarted_under_load_costs_nobody_an_answer() {
+    const PLACES: [&str; 6] = ["oslo", "rome", "lima", "bern", "kyiv", "pune"];
+    for memory_max_bytes in [0, 1 << 20] {
+        let (upstream, mut redis) = (upstream().await, Redis::start().await);
+        let setup = patient(Setup::redis(&upstream, &redis)).set("cache.memory_max_bytes", memory_max_bytes);
+        let mut service = setup.start().await;
+        let troubled = std::sync::atomic::AtomicBool::new(true);
+        let ask = async |place: &str| {
+            let answer = service.get(&format!("/weather/{place}")).await;
+            assert_eq!((answer.status.as_u16(), answer.text()), (200, body(place).as_str()), "{answer:?}");
+        };
+        let asking = async {
+            let mut rounds = 0;
+            while troubled.load(std::sync::atomic::Ordering::SeqCst) {
+                join_all(PLACES.map(&ask)).await;
+                rounds += 1;
+            }
+            rounds
+        };
+        let trouble = async {
+            for _ in 0..3 {
+                signal(redis.server.pid(), "KILL").await;
+                redis.restart().await;
+            }
+            troubled.store(false, std::sync::atomic::Ordering::SeqCst);
+        };
+        let (rounds, ()) = tokio::join!(asking, trouble);
+        assert!(rounds > 0);
+        service.store_up().await;
+    }
+}

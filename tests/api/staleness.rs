@@ -163,3 +163,28 @@ async fn a_record_from_the_future_is_a_counted_miss_and_is_replaced() {
         ("HIT", "0")
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_the_upstream_is_dead_every_warmed_place_is_answered_and_marked_to_the_end_of_the_window() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    for memory_max_bytes in [0, 1 << 20] {
+        let service = Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", memory_max_bytes).start().await;
+        let paths: Vec<_> = (1..=12).map(|id| format!("/weather/id:{memory_max_bytes}{id}?units=imperial")).collect();
+        for path in &paths {
+            assert_eq!(service.get(path).await.x_cache(), "MISS");
+        }
+        upstream.stop();
+        service.clock.advance(Duration::from_secs(300));
+        // 60 s of renewal and 3600 s in which a copy is given because the upstream fails.
+        for _ in 0..6 {
+            for path in &paths {
+                let stale = service.get(path).await;
+                assert_eq!((stale.status.as_u16(), stale.x_cache()), (200, "STALE"), "{stale:?}");
+                assert!(stale.header("cache-status").contains("; ttl=-"), "{stale:?}");
+            }
+            service.clock.advance(Duration::from_secs(610));
+        }
+        assert_eq!(service.get(&paths[0]).await.code(), "upstream-unavailable");
+        upstream.restart().await;
+    }
+}
