@@ -9,6 +9,7 @@ use super::body::Body;
 use super::freshness::Freshness;
 use super::hot::Generation;
 use super::record::{Content, Record};
+use crate::telemetry::Metrics;
 use crate::weather::{Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
@@ -47,9 +48,7 @@ impl Inner {
 
     /// A copy in memory that is better than an error.
     fn last_copy(&self, query: &Query) -> Option<Answer> {
-        let record = self.hot.get(query)?;
-        let usable = record.freshness(self.clock.now_ms()) != Freshness::Dead;
-        usable.then(|| Answer::new(record, Origin::Stale(MEMORY)))
+        self.as_it_is(self.hot.get(query)?, MEMORY)
     }
 
     /// The answer when asking failed: the copy, if it is still there and not dead. That is looked at only now, since asking
@@ -57,12 +56,17 @@ impl Inner {
     async fn fall_back(&self, query: &Query, copy: (Record, &'static str), found_in: Generation) -> Option<Answer> {
         let copy = if self.hot.generation() == found_in { Some(copy) } else { self.find(query).await };
         let (record, level) = copy?;
-        match record.freshness(self.clock.now_ms()) {
-            // Another replica has asked meanwhile.
-            Freshness::Fresh => Some(Answer::new(record, Origin::Fresh(level))),
-            Freshness::Renew | Freshness::Fallback => Some(Answer::new(record, Origin::Stale(level))),
-            Freshness::Dead => None,
-        }
+        self.as_it_is(record, level)
+    }
+
+    /// A copy that is better than an error, unless it is dead. It may even be fresh: another load has just brought it.
+    fn as_it_is(&self, record: Record, level: &'static str) -> Option<Answer> {
+        let origin = match record.freshness(self.clock.now_ms()) {
+            Freshness::Fresh => Origin::Fresh(level),
+            Freshness::Renew | Freshness::Fallback => Origin::Stale(level),
+            Freshness::Dead => return None,
+        };
+        Some(Answer::new(record, origin))
     }
 
     async fn lead_or_follow(self: &Arc<Self>, query: &Arc<Query>) -> Result<Answer, GetError> {
@@ -123,10 +127,7 @@ impl Inner {
         for _ in 0..LOADS {
             let inner = Arc::clone(self);
             let (call, joined) = self.calls.join(query, || inner.load(Arc::clone(query), stale));
-            let Some(called) = call.await else {
-                self.metrics.load_lost();
-                continue;
-            };
+            let Some(called) = call.await else { continue };
             let mut called = called.map_err(GetError::Source)?;
             if let Origin::Source { collapsed, .. } = &mut called.origin {
                 *collapsed |= joined;
@@ -144,7 +145,9 @@ impl Inner {
 
     async fn load(self: Arc<Self>, query: Arc<Query>, stale: bool) -> Result<Called, SourceError> {
         let began = Instant::now();
+        let unended = Unended(&self.metrics);
         let called = self.ask(&query, stale).await;
+        std::mem::forget(unended);
         let outcome = match &called {
             Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
             Ok(_) => "found",
@@ -193,5 +196,14 @@ impl Inner {
         let found = self.shelf.find(&query.subject()).await.filter(fresh)?;
         self.hot.keep(query, &found, generation);
         Some((found, self.shelf.store.kind()))
+    }
+}
+
+/// A load that has not ended: dropped with it (a panic, or its runtime ended), it is counted as lost, also if nobody waits.
+struct Unended<'a>(&'a Metrics);
+
+impl Drop for Unended<'_> {
+    fn drop(&mut self) {
+        self.0.load_lost();
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod inspector;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod standstill;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;
@@ -56,7 +57,7 @@ impl ManualClock {
         self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
     }
 
-    fn clock(&self) -> Clock {
+    pub(crate) fn clock(&self) -> Clock {
         let now = Arc::clone(&self.0);
         Clock::from_fn(move || now.load(Ordering::SeqCst))
     }
