@@ -122,6 +122,15 @@ impl Windows {
     }
 }
 
+/// By how much the clocks of replicas may differ.
+const CLOCK_TOLERANCE_MS: u64 = 60_000;
+
+/// Whether a time is further ahead than clocks differ: it was written by a clock that is wrong, or this one was set back.
+/// What has such a time would count as new for too long, and a mark would hide what is written now.
+pub(super) fn is_from_the_future(fetched_at_ms: u64, now_ms: u64) -> bool {
+    fetched_at_ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS)
+}
+
 /// The age of an answer. One from the future (another machine's clock is ahead) has age zero.
 pub fn age(fetched_at_ms: u64, now_ms: u64) -> Duration {
     Duration::from_millis(now_ms.saturating_sub(fetched_at_ms))

@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
+use super::freshness::is_from_the_future;
 use super::record::{Content, Record};
 use crate::weather::{Location, Query};
 
@@ -53,8 +54,9 @@ impl Hot {
         Self { records, generation: Mutex::new(0) }
     }
 
-    pub(super) fn get(&self, query: &Query) -> Option<Record> {
-        self.records.as_ref()?.get(query)
+    /// The record, unless the clock was set back since it was kept: it would count as new until the clock is there again.
+    pub(super) fn get(&self, query: &Query, now_ms: u64) -> Option<Record> {
+        self.records.as_ref()?.get(query).filter(|kept| !is_from_the_future(kept.fetched_at_ms, now_ms))
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -63,13 +65,16 @@ impl Hot {
 
     /// Keeps `record` unless everything was dropped since `generation`, or what is kept already is newer. Gives whether
     /// it is kept.
-    pub(super) fn keep(&self, query: &Query, record: &Record, generation: Generation) -> bool {
+    pub(super) fn keep(&self, query: &Query, record: &Record, generation: Generation, now_ms: u64) -> bool {
         let Some(records) = &self.records else { return false };
         let current = self.lock();
         if generation != Generation(*current) {
             return false;
         }
-        if records.peek(query).is_none_or(|kept| kept.fetched_at_ms <= record.fetched_at_ms) {
+        let gives_way = |kept: Record| {
+            kept.fetched_at_ms <= record.fetched_at_ms || is_from_the_future(kept.fetched_at_ms, now_ms)
+        };
+        if records.peek(query).is_none_or(gives_way) {
             records.insert(query.clone(), record.clone());
         }
         // It may be too large for the bound.
@@ -105,6 +110,8 @@ mod tests {
     use bytes::Bytes;
     use std::time::Duration;
 
+    const NOW: u64 = 1_000;
+
     fn record(fetched_at_ms: u64, length: usize) -> Record {
         let policy = Policy {
             fresh: Duration::from_secs(300),
@@ -126,21 +133,32 @@ mod tests {
         let hot = Hot::new(1_000_000);
         let generation = hot.generation();
         for fetched_at_ms in [5, 9, 7] {
-            assert!(hot.keep(&query(1), &record(fetched_at_ms, 10), generation));
+            assert!(hot.keep(&query(1), &record(fetched_at_ms, 10), generation, NOW));
         }
-        assert_eq!(hot.get(&query(1)).unwrap().fetched_at_ms, 9);
+        assert_eq!(hot.get(&query(1), NOW).unwrap().fetched_at_ms, 9);
+    }
+
+    #[test]
+    fn what_a_clock_that_was_set_back_had_dated_is_not_given_and_gives_way() {
+        let hot = Hot::new(1_000_000);
+        let (later, generation) = (NOW + 86_400_000, hot.generation());
+        assert!(hot.keep(&query(1), &record(later, 10), generation, later));
+        assert!(hot.get(&query(1), later).is_some());
+        assert!(hot.get(&query(1), NOW).is_none());
+        assert!(hot.keep(&query(1), &record(NOW, 10), generation, NOW));
+        assert_eq!(hot.get(&query(1), NOW).unwrap().fetched_at_ms, NOW);
     }
 
     #[test]
     fn what_was_looked_up_before_a_purge_is_not_kept_after_it() {
         let hot = Hot::new(1_000_000);
         let before = hot.generation();
-        assert!(hot.keep(&query(1), &record(5, 10), before));
+        assert!(hot.keep(&query(1), &record(5, 10), before, NOW));
         hot.clear();
-        assert!(hot.get(&query(1)).is_none());
-        assert!(!hot.keep(&query(1), &record(5, 10), before));
-        assert!(hot.get(&query(1)).is_none());
-        assert!(hot.keep(&query(1), &record(5, 10), hot.generation()));
+        assert!(hot.get(&query(1), NOW).is_none());
+        assert!(!hot.keep(&query(1), &record(5, 10), before, NOW));
+        assert!(hot.get(&query(1), NOW).is_none());
+        assert!(hot.keep(&query(1), &record(5, 10), hot.generation(), NOW));
     }
 
     #[test]
@@ -149,21 +167,21 @@ mod tests {
         let record_of_500 = record(5, 500);
         for id in 1..=1_000_000 {
             let query = Query { location: Location::Id(id), units: Units::Metric, lang: None };
-            hot.keep(&query, &record_of_500, hot.generation());
+            hot.keep(&query, &record_of_500, hot.generation(), NOW);
             if id % 100_000 == 0 {
                 let (entries, bytes) = hot.size();
                 assert!(bytes <= 1_000_000 && entries > 500, "{entries} entries, {bytes} bytes");
             }
         }
-        assert!(!hot.keep(&query(1), &record(6, 2_000_000), hot.generation()));
+        assert!(!hot.keep(&query(1), &record(6, 2_000_000), hot.generation(), NOW));
         assert!(hot.size().1 <= 1_000_000);
     }
 
     #[test]
     fn a_level_of_no_bytes_is_off() {
         let hot = Hot::new(0);
-        assert!(!hot.keep(&query(1), &record(5, 1), hot.generation()));
-        assert!(hot.get(&query(1)).is_none());
+        assert!(!hot.keep(&query(1), &record(5, 1), hot.generation(), NOW));
+        assert!(hot.get(&query(1), NOW).is_none());
         assert_eq!(hot.size(), (0, 0));
     }
 }

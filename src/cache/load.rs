@@ -28,8 +28,9 @@ pub(super) struct Called {
 impl Inner {
     /// The answer that memory has.
     pub(super) fn recall(self: &Arc<Self>, query: &Query) -> Option<Answer> {
-        let record = self.hot.get(query)?;
-        match record.freshness(self.clock.now_ms()) {
+        let now = self.clock.now_ms();
+        let record = self.hot.get(query, now)?;
+        match record.freshness(now) {
             Freshness::Fresh => Some(Answer::new(record, Origin::Fresh(MEMORY))),
             Freshness::Renew => {
                 self.renew(&Arc::new(query.clone()));
@@ -48,7 +49,7 @@ impl Inner {
 
     /// A copy in memory that is better than an error.
     fn last_copy(&self, query: &Query) -> Option<Answer> {
-        self.as_it_is(self.hot.get(query)?, MEMORY)
+        self.as_it_is(self.hot.get(query, self.clock.now_ms())?, MEMORY)
     }
 
     /// The answer when asking failed: the copy, if it is still there and not dead. That is looked at only now, since asking
@@ -106,7 +107,7 @@ impl Inner {
     /// The newest copy and its level. Memory is looked at first: another lookup may have ended since the caller looked.
     async fn find(&self, query: &Query) -> Option<(Record, &'static str)> {
         let generation = self.hot.generation();
-        let kept = self.hot.get(query);
+        let kept = self.hot.get(query, self.clock.now_ms());
         if let Some(record) = &kept
             && matches!(record.freshness(self.clock.now_ms()), Freshness::Fresh | Freshness::Renew)
         {
@@ -116,7 +117,7 @@ impl Inner {
         match (kept, found) {
             (Some(kept), Some(found)) if kept.fetched_at_ms >= found.fetched_at_ms => Some((kept, MEMORY)),
             (_, Some(found)) => {
-                self.hot.keep(query, &found, generation);
+                self.hot.keep(query, &found, generation, self.clock.now_ms());
                 Some((found, self.shelf.store.kind()))
             }
             (kept, None) => kept.map(|record| (record, MEMORY)),
@@ -174,7 +175,7 @@ impl Inner {
         let mut stored = false;
         // What was asked before a purge is not kept after it.
         if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {
-            let in_memory = self.hot.keep(query, &record, generation);
+            let in_memory = self.hot.keep(query, &record, generation, self.clock.now_ms());
             let on_the_shelf = self.shelf.keep(&name, &record).await;
             if self.hot.generation() == generation {
                 stored = in_memory || on_the_shelf;
@@ -190,11 +191,11 @@ impl Inner {
     async fn find_renewed(&self, query: &Query) -> Option<(Record, &'static str)> {
         let fresh = |record: &Record| record.freshness(self.clock.now_ms()) == Freshness::Fresh;
         let generation = self.hot.generation();
-        if let Some(record) = self.hot.get(query).filter(fresh) {
+        if let Some(record) = self.hot.get(query, self.clock.now_ms()).filter(fresh) {
             return Some((record, MEMORY));
         }
         let found = self.shelf.find(&query.subject()).await.filter(fresh)?;
-        self.hot.keep(query, &found, generation);
+        self.hot.keep(query, &found, generation, self.clock.now_ms());
         Some((found, self.shelf.store.kind()))
     }
 }

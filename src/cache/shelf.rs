@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::freshness::Policy;
+use super::freshness::{Policy, is_from_the_future};
 use super::record::{Content, Record};
 use super::store::{Store, StoreError};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
-
-/// By how much the clocks of replicas may differ. A record that is further in the future was written by a clock that is
-/// wrong, or this one was set back: it would count as new for too long, and a mark would hide what is written now.
-const CLOCK_TOLERANCE_MS: u64 = 60_000;
 
 /// What a mark says to the replicas that find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,7 +86,7 @@ impl Shelf {
     fn open(&self, name: &RecordName, value: &[u8], now_ms: u64) -> Option<Opened> {
         let opened = self.keyring.open(name, value, now_ms);
         let opened = opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()?;
-        let from_the_future = opened.times.fetched_at_ms > now_ms.saturating_add(CLOCK_TOLERANCE_MS);
+        let from_the_future = is_from_the_future(opened.times.fetched_at_ms, now_ms);
         if from_the_future {
             self.metrics.record_not_opened("from_the_future");
         }

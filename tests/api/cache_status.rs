@@ -155,6 +155,19 @@ async fn a_callers_wish_for_a_new_answer_costs_no_call() {
     assert_eq!(upstream.calls(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_from_a_clock_that_was_set_back_counts_as_absent() {
+    let (upstream, service, clock) = service().await;
+    clock.advance(Duration::from_secs(86_400));
+    service.get(ROME).await;
+    clock.set_back(Duration::from_secs(86_400));
+    upstream.reply(Reply::json(200, body("new")));
+    came_about(&service.get(ROME).await, "MISS", "stratus; fwd=miss; fwd-status=200; stored");
+    let kept = service.get(ROME).await;
+    came_about(&kept, "HIT", "stratus; hit; ttl=300; detail=memory");
+    assert_eq!(kept.text(), body("new"));
+}
+
 /// Names and values that do not depend on the request or the moment.
 fn lasting(answer: &Answer) -> Vec<(String, String)> {
     let mut lasting: Vec<_> = answer
