@@ -58,6 +58,7 @@ pub async fn serve(
     let routes = Arc::new(routes.into());
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(limits.max_connections));
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listener, &places) => accepted,
@@ -71,9 +72,10 @@ pub async fn serve(
                 continue;
             }
         };
-        let (routes, stopping) = (Arc::clone(&routes), stopping.clone());
+        let (routes, stopping, cut) = (Arc::clone(&routes), stopping.clone(), cut.clone());
         connections.spawn(async move {
-            if let Err(error) = converse(stream, routes, limits, stopping).await {
+            let ended = cut.run_until_cancelled_owned(converse(stream, routes, limits, stopping)).await;
+            if let Some(Err(error)) = ended {
                 tracing::debug!("a connection ended early: {error}");
             }
             drop(place);
@@ -81,7 +83,11 @@ pub async fn serve(
     }
     drop(listener);
     connections.close();
-    tokio::time::timeout(limits.drain, connections.wait()).await.is_ok()
+    let finished = tokio::time::timeout(limits.drain, connections.wait()).await.is_ok();
+    // Those that are left end here and not with the runtime: each request has its log line while there is a log.
+    cut.cancel();
+    connections.wait().await;
+    finished
 }
 
 async fn accept(

@@ -282,3 +282,17 @@ async fn one_connection_too_many_waits_for_a_place() {
     drop(first);
     read_until(&mut third, r#""cod":200}"#).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_the_end_cuts_off_has_its_log_line() {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    let setup = Setup::memory(&upstream).set("server.request_timeout_ms", 600_000).set("upstream.timeout_ms", 600_000);
+    let program = setup.set("server.drain_secs", 0).program().await;
+    let cut =
+        tokio::spawn(program.request(reqwest::Method::GET, "/weather/London").header("x-request-id", "cut-off").send());
+    upstream.wait_for_calls(1).await;
+    let lines = program.stop().await;
+    assert!(cut.await.expect("no panic").is_err());
+    let told = lines.iter().any(|line| line.contains("cut-off") && line.contains("\"status\":499"));
+    assert!(told, "{lines:#?}");
+}
