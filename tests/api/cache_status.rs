@@ -217,6 +217,20 @@ async fn the_short_way_gives_the_same_headers_as_the_long_way() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_answer_has_no_length_whichever_way_it_took() {
+    let (_upstream, service, _) = service().await;
+    service.get(ROME).await;
+    for method in [Method::GET, Method::HEAD] {
+        for odd in [None, Some(("content-length", "0"))] {
+            let request = service.request(method.clone(), ROME).header("if-none-match", "*");
+            let unchanged =
+                answer(odd.into_iter().fold(request, |request, (name, value)| request.header(name, value))).await;
+            assert_eq!((unchanged.status.as_u16(), unchanged.header("content-length")), (304, ""), "{method} {odd:?}");
+        }
+    }
+}
+
 /// A body that is worth compressing.
 fn long_body() -> String {
     body(&"Llanfair".repeat(200))
