@@ -143,10 +143,11 @@ impl Cache {
     /// The store cannot be used, so nothing was purged.
     pub async fn purge(&self, location: &Location) -> Result<u64, StoreError> {
         let inner = &self.0;
-        // Before: what is being asked now shall not be kept. After: nor what was found meanwhile.
-        inner.hot.clear();
+        // Before: what is being asked now shall not be kept. After: nor what was found meanwhile, and nobody who asks from
+        // now on shall join it.
+        inner.forget();
         let removed = inner.shelf.remove(location).await;
-        inner.hot.clear();
+        inner.forget();
         removed
     }
 
@@ -157,9 +158,9 @@ impl Cache {
     /// The store cannot be used, so nothing was purged.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
         let inner = &self.0;
-        inner.hot.clear();
+        inner.forget();
         let marked = inner.shelf.remove_all().await;
-        inner.hot.clear();
+        inner.forget();
         marked
     }
 

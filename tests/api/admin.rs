@@ -134,6 +134,25 @@ async fn what_was_asked_before_a_purge_is_not_stored_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_after_a_purge_does_not_share_what_was_asked_before_it() {
+    let (gate, upstream) = (Gate::new(), ScriptedUpstream::start(Reply::json(200, body("new"))).await);
+    upstream.once(Reply::gated(gate.clone(), Reply::json(200, body("old"))));
+    let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
+    let asked_before = tokio::spawn(answer(service.request(Method::GET, "/weather/London")));
+    upstream.wait_for_calls(1).await;
+    assert_eq!(purge(&service, TOKEN, json!({"location": "London"})).await.status, 200);
+    let released = async {
+        upstream.wait_for_calls(2).await;
+        gate.open();
+    };
+    let (asked_after, ()) = tokio::join!(service.get("/weather/London"), released);
+    assert_eq!(asked_after.text(), body("new"));
+    assert_eq!(asked_after.header("cache-status"), "stratus; fwd=miss; fwd-status=200; stored");
+    assert_eq!(asked_before.await.expect("an answer").text(), body("old"));
+    assert_eq!(service.get("/weather/London").await.text(), body("new"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_was_purged_is_no_fallback_for_those_who_wait_and_others_are() {
     for (purged, expected) in [("London", 502), ("Paris", 200)] {
         let (gate, upstream) = (Gate::new(), ScriptedUpstream::start(Reply::json(200, body("London"))).await);
