@@ -10,7 +10,7 @@
 //! | lost (a panic, or its runtime ended) | the next of them leads, once |
 //! | load deadline | the load is dropped, and all get a timeout |
 //! | wait deadline | this caller gives up; the load goes on for the others |
-//! | overloaded | too many wait already: this caller is refused at once |
+//! | overloaded | too many wait already, or have left loads behind: this caller is refused at once |
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -67,6 +67,12 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
             self.announce(&mut loads, query).1
         };
         launch.go(load());
+    }
+
+    /// Whether `limit` loads are under way, and `query` is none of them.
+    pub(super) fn is_full_for(&self, query: &Query, limit: usize) -> bool {
+        let loads = lock(&self.0);
+        loads.len() >= limit && !loads.contains_key(query)
     }
 
     /// Nobody joins the loads that are under way any more; they go on for those who did.
@@ -139,6 +145,10 @@ pub(super) struct WaitingRoom {
 impl WaitingRoom {
     pub(super) fn new(places: usize) -> Self {
         Self { waiting: AtomicUsize::new(0), places }
+    }
+
+    pub(super) fn places(&self) -> usize {
+        self.places
     }
 
     pub(super) fn taken(&self) -> usize {

@@ -71,9 +71,8 @@ impl Hot {
         if generation != Generation(*current) {
             return false;
         }
-        let gives_way = |kept: Record| {
-            kept.fetched_at_ms <= record.fetched_at_ms || is_from_the_future(kept.fetched_at_ms, now_ms)
-        };
+        let gives_way =
+            |kept: Record| kept.fetched_at_ms <= record.fetched_at_ms || is_from_the_future(kept.fetched_at_ms, now_ms);
         if records.peek(query).is_none_or(gives_way) {
             records.insert(query.clone(), record.clone());
         }

@@ -43,6 +43,10 @@ impl Inner {
     /// Waits for the lookup, as long as a caller may and among as many as may.
     pub(super) async fn wait(self: &Arc<Self>, query: &Arc<Query>) -> Result<Answer, GetError> {
         let _place = self.waiting.enter().ok_or(GetError::Overloaded)?;
+        // A caller who leaves gives back the place, but the load goes on.
+        if self.lookups.is_full_for(query, self.waiting.places()) {
+            return Err(GetError::Overloaded);
+        }
         let waited = tokio::time::timeout(self.wait_timeout, self.lead_or_follow(query)).await;
         waited.unwrap_or_else(|_| self.last_copy(query).ok_or(GetError::WaitTimeout))
     }

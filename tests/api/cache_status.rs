@@ -125,6 +125,26 @@ async fn an_answer_shared_with_others() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn loads_whose_callers_left_are_bounded_too() {
+    let gate = Gate::new();
+    let upstream = ScriptedUpstream::start(Reply::gated(gate.clone(), Reply::json(200, body("Rome")))).await;
+    let service = Setup::memory(&upstream).set("cache.max_waiters", 1).start().await;
+    tokio::select! {
+        _ = service.get(ROME) => unreachable!("the upstream waits"),
+        () = upstream.wait_for_calls(1) => {}
+    }
+    while service.metric("stratus_cache_waiting").await > 0 {}
+    came_about(&service.get("/weather/Paris").await, "MISS", "stratus; detail=overloaded");
+    let (joined, ()) = tokio::join!(service.get(ROME), async {
+        while service.metric("stratus_cache_waiting").await < 1 {}
+        gate.open();
+    });
+    came_about(&joined, "MISS", "stratus; fwd=miss; fwd-status=200; stored; collapsed");
+    assert_eq!(upstream.calls(), 1);
+    assert_eq!(service.get("/weather/Paris").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_error_with_nothing_to_fall_back_on() {
     let (upstream, service, _) = service().await;
     upstream.reply(Reply::json(500, ""));
