@@ -75,17 +75,11 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         loads.len() >= limit && !loads.contains_key(query)
     }
 
-    /// Nobody joins the loads that are under way any more; they go on for those who did.
-    pub(super) fn forget(&self) {
-        let forgotten = std::mem::take(&mut *lock(&self.0));
-        drop(forgotten);
-    }
-
     fn announce(&self, loads: &mut HashMap<Arc<Query>, Load<T>>, query: &Arc<Query>) -> (Load<T>, Launch<T>) {
         let (result, flight) = oneshot::channel();
         let flight = flight.map(Result::ok).boxed().shared();
         loads.insert(Arc::clone(query), flight.clone());
-        let landing = Landing { loads: Arc::clone(&self.0), query: Arc::clone(query), flight: flight.clone() };
+        let landing = Landing { loads: Arc::clone(&self.0), query: Arc::clone(query) };
         (flight, Launch { landing, result })
     }
 }
@@ -117,16 +111,11 @@ impl<T: Clone + Send + Sync + 'static> Launch<T> {
 struct Landing<T: Clone> {
     loads: Arc<Loads<T>>,
     query: Arc<Query>,
-    flight: Load<T>,
 }
 
 impl<T: Clone> Drop for Landing<T> {
     fn drop(&mut self) {
-        let mut loads = lock(&self.loads);
-        // Once it is forgotten, another may have its place.
-        if loads.get(&self.query).is_some_and(|flight| flight.ptr_eq(&self.flight)) {
-            loads.remove(&self.query);
-        }
+        lock(&self.loads).remove(&self.query);
     }
 }
 
@@ -221,23 +210,6 @@ mod tests {
         assert_eq!(flights.join(&query, || async { panic!("lost") }).0.await, None);
         let (next, joined) = flights.join(&query, || async { 2 });
         assert_eq!((next.await, joined), (Some(2), false));
-    }
-
-    #[tokio::test]
-    async fn a_load_that_is_forgotten_ends_for_those_who_joined_and_leaves_the_next_one_alone() {
-        let (flights, query) = (Flights::<u8>::new(), query());
-        let go = Arc::new(Notify::new());
-        let waiting = Arc::clone(&go);
-        let (forgotten, _) = flights.join(&query, move || async move {
-            waiting.notified().await;
-            1
-        });
-        flights.forget();
-        let (_next, joined) = flights.join(&query, std::future::pending);
-        assert!(!joined);
-        go.notify_one();
-        assert_eq!(forgotten.await, Some(1));
-        assert!(flights.join(&query, std::future::pending).1, "the next one is under way");
     }
 
     #[test]

@@ -42,7 +42,8 @@ pub(super) struct Generation(u64);
 pub(super) struct Hot {
     /// `None` if the level is off.
     records: Option<Cache<Query, Record, ByBytes>>,
-    /// How often everything was dropped. Held while something is kept or dropped, so that neither crosses the other.
+    /// How often everything was dropped, or was about to be. Held while something is kept or dropped, so that neither
+    /// crosses the other.
     generation: Mutex<u64>,
 }
 
@@ -78,6 +79,11 @@ impl Hot {
         }
         // It may be too large for the bound.
         records.contains_key(query)
+    }
+
+    /// What lookups that are under way will find is not kept.
+    pub(super) fn next_generation(&self) {
+        *self.lock() += 1;
     }
 
     /// Drops everything, also what lookups that are under way will find.

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
+
 use super::Inner;
 use super::answer::{Answer, GetError, MEMORY, Origin};
 use super::body::Body;
@@ -171,7 +173,8 @@ impl Inner {
         let generation = self.hot.generation();
         let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query));
         let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
-            Ok(fetched) => (Content::Weather(Body::new(fetched.body)), fetched.fetched_at_ms),
+            // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
+            Ok(fetched) => (Content::Weather(Body::new(Bytes::copy_from_slice(&fetched.body))), fetched.fetched_at_ms),
             Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
             Err(error) => return Err(error),
         };
@@ -199,6 +202,10 @@ impl Inner {
             return Some((record, MEMORY));
         }
         let found = self.shelf.find(&query.subject()).await.filter(fresh)?;
+        if self.hot.generation() != generation {
+            // It may have been purged meanwhile, and callers who came after that may share this.
+            return None;
+        }
         self.hot.keep(query, &found, generation, self.clock.now_ms());
         Some((found, self.shelf.store.kind()))
     }

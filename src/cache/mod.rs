@@ -142,13 +142,15 @@ impl Cache {
     /// # Errors
     /// The store cannot be used, so nothing was purged.
     pub async fn purge(&self, location: &Location) -> Result<u64, StoreError> {
-        let inner = &self.0;
-        // Before: what is being asked now shall not be kept. After: nor what was found meanwhile, and nobody who asks from
-        // now on shall join it.
-        inner.forget();
-        let removed = inner.shelf.remove(location).await;
-        inner.forget();
-        removed
+        let (inner, location) = (Arc::clone(&self.0), location.clone());
+        purged(async move {
+            // Before: what is being asked now shall not be kept. After: nor what is there or was found meanwhile.
+            inner.hot.next_generation();
+            let removed = inner.shelf.remove(&location).await?;
+            inner.hot.clear();
+            Ok(removed)
+        })
+        .await
     }
 
     /// Makes every record that was fetched until now count as absent: here at once, on the other replicas when they look
@@ -157,11 +159,14 @@ impl Cache {
     /// # Errors
     /// The store cannot be used, so nothing was purged.
     pub async fn purge_all(&self) -> Result<(), StoreError> {
-        let inner = &self.0;
-        inner.forget();
-        let marked = inner.shelf.remove_all().await;
-        inner.forget();
-        marked
+        let inner = Arc::clone(&self.0);
+        purged(async move {
+            inner.hot.next_generation();
+            inner.shelf.remove_all().await?;
+            inner.hot.clear();
+            Ok(())
+        })
+        .await
     }
 
     /// Whether the store can be used, as it changes.
@@ -188,4 +193,11 @@ impl Cache {
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
     }
+}
+
+/// Runs a purge in a task of its own: an operator who hangs up must not leave it half done.
+async fn purged<T: Send + 'static>(
+    purge: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+) -> Result<T, StoreError> {
+    tokio::spawn(purge).await.unwrap_or(Err(StoreError::Away))
 }

@@ -35,21 +35,12 @@ async fn look_again_and_again(inner: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Drops what is in memory. Lookups and calls that are under way end for those who wait for them: what they bring is
-    /// not kept, and whoever asks from now on begins anew.
-    pub(super) fn forget(&self) {
-        self.hot.clear();
-        // In this order: a lookup that begins meanwhile joins no call from before.
-        self.calls.forget();
-        self.lookups.forget();
-    }
-
     /// Forgets what is in memory if there is a mark that was not `seen`. One that is gone says nothing: it was at its end,
     /// or Redis lost everything.
     async fn look_for_marks(&self, seen: &mut Vec<(Mark, Bytes)>) {
         let Ok(marks) = self.shelf.marks().await else { return };
         if marks.iter().any(|mark| !seen.contains(mark)) {
-            self.forget();
+            self.hot.clear();
         }
         if !marks.is_empty() {
             *seen = marks;

@@ -142,13 +142,16 @@ impl Shelf {
         let lifetime = self.policy.longest_lifetime();
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
-        let name = self.keyring.names(mark.subject()).swap_remove(0);
-        let sealed = self.keyring.seal(&name, times, &[]).map_err(|_| StoreError::Refused)?;
-        self.store.write(name.as_str(), sealed, lifetime).await?;
+        // Under every name of the ring: a replica that has not got the newest key yet looks under the others.
+        for name in self.keyring.names(mark.subject()) {
+            let sealed = self.keyring.seal(&name, times, &[]).map_err(|_| StoreError::Refused)?;
+            self.store.write(name.as_str(), sealed, lifetime).await?;
+        }
         Ok(now)
     }
 
-    /// The sealed bytes of the marks that are there and open, and what they say.
+    /// The sealed bytes of the marks that are there. Also of those that do not open: another replica may have a newer key,
+    /// and to forget too much costs a read.
     pub(super) async fn marks(&self) -> Result<Vec<(Mark, bytes::Bytes)>, StoreError> {
         let names: Vec<_> = Mark::EACH
             .iter()
@@ -160,8 +163,9 @@ impl Shelf {
         let mut marks = Vec::new();
         for ((mark, name), value) in names.iter().zip(values) {
             let Some(value) = value else { continue };
-            let Some(opened) = self.open(name, &value, now) else { continue };
-            if *mark == Mark::All {
+            if let Some(opened) = self.open(name, &value, now)
+                && *mark == Mark::All
+            {
                 self.purged_at_ms.fetch_max(opened.times.fetched_at_ms, Ordering::AcqRel);
             }
             marks.push((*mark, value));

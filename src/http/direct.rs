@@ -53,9 +53,9 @@ impl Routes {
     /// Answers; what has to wait holds `held` until its answer.
     pub(super) fn answer<T: Send + 'static>(&self, request: Request<Incoming>, held: impl FnOnce() -> T) -> Answering {
         if let Some(direct) = &self.direct
-            && let Some(question) = direct.question(&request)
+            // A fault of ours must not cost the caller the connection: the other ways of answering tell it.
+            && let Some(question) = catch_unwind(AssertUnwindSafe(|| direct.question(&request))).unwrap_or_default()
         {
-            // A fault of ours must not cost the caller the connection: the other way of answering tells it.
             let hit = catch_unwind(AssertUnwindSafe(|| direct.hit(&question, request.headers())));
             if let Some(response) = hit.unwrap_or_default() {
                 return Either::Left(ready(Ok(response)));

@@ -134,25 +134,6 @@ async fn what_was_asked_before_a_purge_is_not_stored_after_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_after_a_purge_does_not_share_what_was_asked_before_it() {
-    let (gate, upstream) = (Gate::new(), ScriptedUpstream::start(Reply::json(200, body("new"))).await);
-    upstream.once(Reply::gated(gate.clone(), Reply::json(200, body("old"))));
-    let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
-    let asked_before = tokio::spawn(answer(service.request(Method::GET, "/weather/London")));
-    upstream.wait_for_calls(1).await;
-    assert_eq!(purge(&service, TOKEN, json!({"location": "London"})).await.status, 200);
-    let released = async {
-        upstream.wait_for_calls(2).await;
-        gate.open();
-    };
-    let (asked_after, ()) = tokio::join!(service.get("/weather/London"), released);
-    assert_eq!(asked_after.text(), body("new"));
-    assert_eq!(asked_after.header("cache-status"), "stratus; fwd=miss; fwd-status=200; stored");
-    assert_eq!(asked_before.await.expect("an answer").text(), body("old"));
-    assert_eq!(service.get("/weather/London").await.text(), body("new"));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_copy_that_was_purged_is_no_fallback_for_those_who_wait_and_others_are() {
     for (purged, expected) in [("London", 502), ("Paris", 200)] {
         let (gate, upstream) = (Gate::new(), ScriptedUpstream::start(Reply::json(200, body("London"))).await);
@@ -182,5 +163,20 @@ async fn a_purge_that_cannot_reach_redis_says_so() {
         let refused = purge(&service, token.trim(), what).await;
         assert_eq!((refused.status.as_u16(), refused.code().as_str()), (503, "store-unavailable"));
         assert!(!refused.header("retry-after").is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_that_cannot_reach_redis_leaves_what_is_in_memory() {
+    let (upstream, mut redis) = (ScriptedUpstream::start(Reply::json(200, body("London"))).await, Redis::start().await);
+    let mut service = Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20).start().await;
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    service.get("/weather/London").await;
+    redis.server.stop().await;
+    service.store_down().await;
+    for what in [json!({"location": "London"}), json!({"location": "Paris"}), json!({"all": true})] {
+        assert_eq!(purge(&service, token.trim(), what).await.code(), "store-unavailable");
+        // It said that nothing was purged, and there is no other copy.
+        assert_eq!(service.get("/weather/London").await.x_cache(), "HIT");
     }
 }

@@ -14,7 +14,8 @@ fn all_faults_are_listed_together_a_line_each_and_nothing_is_bound() {
     let folder = Folder::new();
     let token = folder.write_with_mode("token", "canary-token\n", 0o644);
     let key = folder.write("api-key", "canary-key-from-file\n");
-    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Where nobody else listens: once it is free again, it stays free.
+    let taken = TcpListener::bind(free_address()).unwrap();
     let (taken_address, admin) = (taken.local_addr().unwrap(), free_address());
     let toml = format!(
         r#"

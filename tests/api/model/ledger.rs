@@ -140,9 +140,11 @@ impl Ledger {
         }
     }
 
-    /// Somebody purged these questions; a purge that failed empties memory all the same.
+    /// Somebody purged these questions, and so all memory, or tried to and failed.
     pub(super) fn purged(&mut self, began: u64, ended: u64, of: Option<[bool; KEYS]>) {
-        self.memory_emptied(ended);
+        if of.is_some() {
+            self.memory_emptied(ended);
+        }
         let of = of.unwrap_or_default();
         for (account, gone) in self.accounts.iter_mut().zip(of) {
             account.on_shelf.take_if(|_| gone);
@@ -184,8 +186,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Whether there was a purge within this span. What was asked before a purge is not kept after it, so something older
-    /// about a place that was not purged may be found again.
+    /// Whether there was a purge within this span, or an attempt. What was asked before a purge is not kept after it, so
+    /// something older about a place that was not purged may be found again.
     fn overtaken(&self, (began, ended): (u64, u64)) -> bool {
         self.purges.iter().any(|purge| purge.ended > began && purge.began < ended)
     }
