@@ -136,8 +136,8 @@ impl Cache {
         answer
     }
 
-    /// Removes every variant of a place, on this replica at once and on the others when they look next
-    /// ([`purge::INTERVAL`]); how many records there were in the store.
+    /// Removes every variant of a place, on this replica at once and on the others within a second; how many records there
+    /// were in the store.
     ///
     /// # Errors
     /// The store cannot be used, so nothing was purged.
@@ -153,8 +153,8 @@ impl Cache {
         .await
     }
 
-    /// Makes every record that was fetched until now count as absent: here at once, on the other replicas when they look
-    /// next ([`purge::INTERVAL`]).
+    /// Makes every record that was fetched until now count as absent: here at once, on the other replicas within a
+    /// second.
     ///
     /// # Errors
     /// The store cannot be used, so nothing was purged.
