@@ -14,7 +14,7 @@ use super::Inner;
 use super::shelf::Mark;
 
 /// How often it is looked. With the time of one command a purge is everywhere within a second.
-pub(super) const INTERVAL: Duration = Duration::from_millis(500);
+const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks for marks as long as the cache is in use. A store in this process has no other replicas.
 pub(super) fn watch(inner: &Arc<Inner>) {

@@ -32,7 +32,6 @@ pub(super) type Answering =
     Either<Ready<Result<Response, Infallible>>, Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>>;
 
 /// All that a listener answers with.
-#[derive(Clone)]
 pub struct Routes {
     direct: Option<Arc<Direct>>,
     router: Router,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use reqwest::Method;
 use serde_json::json;
 
@@ -179,4 +180,39 @@ async fn a_purge_that_cannot_reach_redis_leaves_what_is_in_memory() {
         // It said that nothing was purged, and there is no other copy.
         assert_eq!(service.get("/weather/London").await.x_cache(), "HIT");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_reaches_a_replica_that_has_not_got_the_newest_key_yet() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
+    let old = setup().start().await;
+    let keys = std::fs::read_to_string(redis.secret("encryption-keys")).expect("the keys");
+    let newest = stratus::crypto::generate_key_line().expect("a key");
+    let both = redis.secret("both-keys");
+    provision_key_file(&both, &format!("{}\n{keys}", newest.as_str()));
+    let new = setup().set("encryption.keys_file", both.display()).clock(&old.clock).start().await;
+
+    assert_eq!(old.get("/weather/London").await.x_cache(), "MISS");
+    let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
+    assert_eq!(purge(&new, token.trim(), json!({"location": "London"})).await.json(), json!({"purged": 1}));
+    forgets(&old, "/weather/London").await;
+}
+
+fn provision_key_file(path: &std::path::Path, text: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, text).expect("a key file");
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).expect("for its owner only");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_goes_on_when_the_operator_hangs_up() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
+    let replica = setup().start().await;
+    let cache = setup().clock(&replica.clock).cache().await;
+    assert_eq!(replica.get("/weather/London").await.x_cache(), "MISS");
+    // Begun, and dropped while Redis is asked.
+    assert!(cache.purge(&"London".parse().expect("a place")).now_or_never().is_none());
+    forgets(&replica, "/weather/London").await;
 }

@@ -15,11 +15,13 @@ use std::time::Duration;
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use stratus::app::{App, Listeners};
-use stratus::cache::StoreState;
+use stratus::cache::{Cache, StoreState};
 use stratus::clock::Clock;
 use stratus::config::{Config, Sources};
 use stratus::demo::redis_server::RedisServer;
 use stratus::provision;
+use stratus::telemetry::Metrics;
+use stratus::upstream::Upstream;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -208,6 +210,18 @@ impl Setup {
         let program = self.run();
         program.logs("listening").await;
         program
+    }
+
+    /// The cache alone, once its store is up.
+    pub(crate) async fn cache(self) -> Cache {
+        let sources = Sources { overrides: self.settings, ..Sources::default() };
+        let config = Config::load(&sources).expect("a configuration without faults");
+        let clock = self.clock.clock();
+        let upstream = Upstream::new(config.upstream, clock.clone(), Metrics::new()).expect("a client");
+        let cache = Cache::start(config.cache, config.keyring, config.store, Arc::new(upstream), clock, Metrics::new());
+        let up = cache.store_state().wait_for(|state| *state == StoreState::Up).await.is_ok();
+        assert!(up, "the store comes up");
+        cache
     }
 
     pub(crate) async fn start(self) -> Service {
