@@ -5,23 +5,24 @@
 
 #![allow(clippy::print_stdout, reason = "a program that prints what it measured")]
 
+mod fixture;
+
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use stratus::cache::{Answer, Cache, CacheConfig, Origin, Policy, StoreConfig};
-use stratus::clock::Clock;
+use stratus::cache::{Answer, Origin};
 use stratus::crypto::Keyring;
-use stratus::telemetry::Metrics;
 use stratus::weather::{Fetched, Fetching, Query, Source};
+
+use fixture::NOW_MS;
 
 const CALLERS: usize = 10_000;
 const LOAD: Duration = Duration::from_millis(300);
 /// Each with a cache of its own, so that each is cold.
 const RUNS: usize = 5;
-const FETCHED_AT_MS: u64 = 1_790_000_000_000;
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -42,23 +43,8 @@ async fn main() -> ExitCode {
 
 async fn measure() -> Result<String, Failure> {
     let source = Arc::new(Slow::default());
-    let policy = Policy {
-        fresh: Duration::from_secs(3_600),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        not_found: Duration::ZERO,
-        jitter_percent: 0,
-    };
-    let config = CacheConfig {
-        policy,
-        memory_max_bytes: 1 << 26,
-        max_waiters: CALLERS,
-        wait_timeout: Duration::from_secs(10),
-        load_timeout: Duration::from_secs(5),
-    };
-    let clock = Clock::from_fn(|| FETCHED_AT_MS);
     let asked: Arc<dyn Source> = Arc::<Slow>::clone(&source);
-    let cache = Cache::start(config, Keyring::ephemeral()?, StoreConfig::Memory, asked, clock, Metrics::new());
+    let cache = fixture::cache(1 << 26, CALLERS, Keyring::ephemeral()?, asked);
     let query = Query::parse("London", "")?;
 
     let callers: Vec<_> = (0..CALLERS)
@@ -130,7 +116,7 @@ impl Source for Slow {
             if let Ok(mut ended) = self.ended.lock() {
                 *ended = Some(Instant::now());
             }
-            Ok(Fetched { body, fetched_at_ms: FETCHED_AT_MS })
+            Ok(Fetched { body, fetched_at_ms: NOW_MS })
         })
     }
 }

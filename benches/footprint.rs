@@ -3,19 +3,20 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
+mod fixture;
+
 use std::error::Error;
 use std::fs;
 use std::ops::Range;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
-use stratus::cache::{Cache, CacheConfig, Policy, StoreConfig};
-use stratus::clock::Clock;
+use stratus::cache::Cache;
 use stratus::crypto::Keyring;
-use stratus::telemetry::Metrics;
 use stratus::weather::{Fetched, Fetching, Query, Source};
+
+use fixture::NOW_MS;
 
 type Failure = Box<dyn Error>;
 
@@ -23,7 +24,6 @@ const PLACES: usize = 1_000_000;
 /// The last of them, for which memory is measured.
 const MEASURED: usize = 700_000;
 const BODY_BYTES: usize = 600;
-const FETCHED_AT_MS: u64 = 1_790_000_000_000;
 /// Promised: no more than this beside the body.
 const OVERHEAD_BYTES: usize = 500;
 /// The bound of the second measurement, and how far resident memory may be beyond it: the allocator's unused parts.
@@ -75,24 +75,8 @@ fn unbounded() -> Result<(), Failure> {
 /// store is in this process, too; it is bounded, and full before that.
 fn fill(memory_max_bytes: u64) -> Result<(Cache, usize), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let policy = Policy {
-        fresh: Duration::from_secs(3_600),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        not_found: Duration::ZERO,
-        jitter_percent: 0,
-    };
-    let config = CacheConfig {
-        policy,
-        memory_max_bytes,
-        max_waiters: 1,
-        wait_timeout: Duration::from_secs(10),
-        load_timeout: Duration::from_secs(5),
-    };
-    let clock = Clock::from_fn(|| FETCHED_AT_MS);
     runtime.block_on(async {
-        let ring = Keyring::ephemeral()?;
-        let cache = Cache::start(config, ring, StoreConfig::Memory, Arc::new(Anything), clock, Metrics::new());
+        let cache = fixture::cache(memory_max_bytes, 1, Keyring::ephemeral()?, Arc::new(Anything));
         ask(&cache, 0..PLACES - MEASURED).await?;
         let before = resident_bytes()?;
         ask(&cache, PLACES - MEASURED..PLACES).await?;
@@ -122,6 +106,6 @@ struct Anything;
 
 impl Source for Anything {
     fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
-        Box::pin(async { Ok(Fetched { body: Bytes::from(vec![b'w'; BODY_BYTES]), fetched_at_ms: FETCHED_AT_MS }) })
+        Box::pin(async { Ok(Fetched { body: Bytes::from(vec![b'w'; BODY_BYTES]), fetched_at_ms: NOW_MS }) })
     }
 }

@@ -2,6 +2,8 @@
 //!
 //! Only the crate's public functions are called, with the values that a usual request has.
 
+mod fixture;
+
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,14 +11,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use stratus::cache::{Answer, Cache, CacheConfig, Content, Origin, Policy, StoreConfig, Windows};
-use stratus::clock::Clock;
+use stratus::cache::{Answer, Cache, Content, Origin, Windows};
 use stratus::crypto::{Keyring, RecordName, Times};
-use stratus::telemetry::Metrics;
 use stratus::weather::{Fetched, Fetching, Query, Source};
 use tokio::runtime::Runtime;
 
-const FETCHED_AT_MS: u64 = 1_790_000_000_000;
+use fixture::NOW_MS;
+
 /// An answer of OpenWeatherMap has about 600 bytes; 16 KiB is far more than it ever sends, and shows what each byte costs.
 const BODY_BYTES: [usize; 2] = [600, 16 * 1024];
 /// Calls that share one `block_on`, whose own price then does not count. A thousand, so that the microseconds printed
@@ -57,7 +58,7 @@ fn freshness(bencher: Bencher<'_, '_>) {
         stale_while_revalidate: Duration::from_secs(60),
         stale_if_error: Duration::from_secs(3_600),
     };
-    bencher.bench(|| black_box(windows).freshness(black_box(FETCHED_AT_MS), black_box(FETCHED_AT_MS + 299_999)));
+    bencher.bench(|| black_box(windows).freshness(black_box(NOW_MS), black_box(NOW_MS + 299_999)));
 }
 
 /// From the wire to the canonical question.
@@ -94,7 +95,7 @@ fn open(bencher: Bencher<'_, '_>, bytes: usize) {
     let name = name(&ring);
     let sealed = ring.seal(&name, times(), &vec![b'w'; bytes]).expect("it seals");
     bencher.counter(BytesCount::new(bytes)).bench(|| {
-        ring.open(&name, black_box(&sealed), black_box(FETCHED_AT_MS)).expect("what was sealed opens");
+        ring.open(&name, black_box(&sealed), black_box(NOW_MS)).expect("what was sealed opens");
     });
 }
 
@@ -126,25 +127,9 @@ async fn hit(cache: &Cache, query: Query) -> Answer {
 /// A cache that has the answer to the question given with it, in its store and, if that may take any bytes, in memory.
 fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    let policy = Policy {
-        fresh: Duration::from_secs(3_600),
-        stale_while_revalidate: Duration::ZERO,
-        stale_if_error: Duration::ZERO,
-        not_found: Duration::ZERO,
-        jitter_percent: 0,
-    };
-    let config = CacheConfig {
-        policy,
-        memory_max_bytes,
-        max_waiters: 1,
-        wait_timeout: Duration::from_secs(10),
-        load_timeout: Duration::from_secs(5),
-    };
-    // Time stands still, so that the record stays fresh however long the measurement takes.
-    let clock = Clock::from_fn(|| FETCHED_AT_MS);
     let (source, query) = (Arc::new(Constant(vec![b'w'; BODY_BYTES[0]].into())), query(Asked::Name));
     let cache = runtime.block_on(async {
-        let cache = Cache::start(config, ring(), StoreConfig::Memory, source, clock, Metrics::new());
+        let cache = fixture::cache(memory_max_bytes, 1, ring(), source);
         cache.get(query.clone()).await.expect("the source answers");
         cache
     });
@@ -159,7 +144,7 @@ struct Constant(Bytes);
 
 impl Source for Constant {
     fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
-        let fetched = Fetched { body: self.0.clone(), fetched_at_ms: FETCHED_AT_MS };
+        let fetched = Fetched { body: self.0.clone(), fetched_at_ms: NOW_MS };
         Box::pin(async move { Ok(fetched) })
     }
 }
@@ -178,5 +163,5 @@ fn name(ring: &Keyring) -> RecordName {
 }
 
 fn times() -> Times {
-    Times { fetched_at_ms: FETCHED_AT_MS, expires_at_ms: FETCHED_AT_MS + 3_600_000 }
+    Times { fetched_at_ms: NOW_MS, expires_at_ms: NOW_MS + 3_600_000 }
 }
