@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use stratus::cache::{Answer, Origin};
 use stratus::crypto::Keyring;
-use stratus::weather::{Fetched, Fetching, Query, Source};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 
 use fixture::NOW_MS;
 
@@ -108,7 +108,7 @@ impl Slow {
 }
 
 impl Source for Slow {
-    fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, _: &'a Query, _: Purpose) -> Fetching<'a> {
         Box::pin(async {
             self.calls.fetch_add(1, Ordering::SeqCst);
             tokio::time::sleep(LOAD).await;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use stratus::cache::Cache;
 use stratus::crypto::Keyring;
-use stratus::weather::{Fetched, Fetching, Query, Source};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 
 use fixture::NOW_MS;
 
@@ -105,7 +105,7 @@ fn resident_bytes() -> Result<usize, Failure> {
 struct Anything;
 
 impl Source for Anything {
-    fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, _: &'a Query, _: Purpose) -> Fetching<'a> {
         Box::pin(async { Ok(Fetched { body: Bytes::from(vec![b'w'; BODY_BYTES]), fetched_at_ms: NOW_MS }) })
     }
 }

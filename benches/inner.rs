@@ -13,7 +13,7 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use stratus::cache::{Answer, Cache, Content, Origin, Windows};
 use stratus::crypto::{Keyring, RecordName, Times};
-use stratus::weather::{Fetched, Fetching, Query, Source};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
 use fixture::NOW_MS;
@@ -143,7 +143,7 @@ fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
 struct Constant(Bytes);
 
 impl Source for Constant {
-    fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, _: &'a Query, _: Purpose) -> Fetching<'a> {
         let fetched = Fetched { body: self.0.clone(), fetched_at_ms: NOW_MS };
         Box::pin(async move { Ok(fetched) })
     }

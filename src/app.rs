@@ -12,6 +12,7 @@ use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
+use crate::store::Store;
 use crate::telemetry::Metrics;
 use crate::upstream::{Upstream, UpstreamError};
 
@@ -75,8 +76,9 @@ impl App {
         let metrics = Metrics::new();
         let upstream = Upstream::new(config.upstream, clock.clone(), Arc::clone(&metrics))?;
         let has_upstream_key = upstream.has_key();
-        let cache =
-            Cache::start(config.cache, config.keyring, config.store, Arc::new(upstream), clock, Arc::clone(&metrics));
+        let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
+        let keyring = Arc::new(config.keyring);
+        let cache = Cache::start(config.cache, keyring, store, Arc::new(upstream), clock, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let admin = AdminState {
             cache: cache.clone(),

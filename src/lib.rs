@@ -35,6 +35,7 @@ pub mod demo;
 pub mod http;
 pub mod provision;
 pub mod secret;
+pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod weather;

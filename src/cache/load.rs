@@ -12,7 +12,7 @@ use super::freshness::Freshness;
 use super::hot::Generation;
 use super::record::{Content, Record};
 use crate::telemetry::Metrics;
-use crate::weather::{Query, SourceError};
+use crate::weather::{Purpose, Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
 const LOADS: usize = 2;
@@ -171,7 +171,7 @@ impl Inner {
             return Ok(Called { record, origin: Origin::Fresh(level) });
         }
         let generation = self.hot.generation();
-        let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query));
+        let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, Purpose::Renewal));
         let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
             // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
             Ok(fetched) => (Content::Weather(Body::new(Bytes::copy_from_slice(&fetched.body))), fetched.fetched_at_ms),

@@ -16,12 +16,9 @@ mod flight;
 mod freshness;
 mod hot;
 mod load;
-mod memory_store;
 mod purge;
 mod record;
-mod redis;
 mod shelf;
-mod store;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +27,8 @@ use tokio::sync::watch;
 
 use crate::clock::Clock;
 use crate::crypto::Keyring;
+use crate::store::Store;
+pub use crate::store::{StoreError, StoreState};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query, Source, SourceError};
 pub use answer::{Answer, GetError, Origin};
@@ -39,10 +38,7 @@ pub use freshness::{Freshness, Policy, Windows, age};
 use hot::Hot;
 use load::Called;
 pub use record::Content;
-pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 use shelf::Shelf;
-use store::Store;
-pub use store::{StoreConfig, StoreError, StoreState};
 
 /// How answers are kept, and how much waiting there may be.
 #[derive(Debug, Clone)]
@@ -79,16 +75,15 @@ struct Inner {
 }
 
 impl Cache {
-    /// Starts the store; needs a Tokio runtime.
+    /// Puts it together; needs a Tokio runtime.
     pub fn start(
         config: CacheConfig,
-        keyring: Keyring,
-        store: StoreConfig,
+        keyring: Arc<Keyring>,
+        store: Store,
         source: Arc<dyn Source>,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let store = Store::start(store, clock.clone(), Arc::clone(&metrics));
         let inner = Arc::new(Inner {
             hot: Hot::new(config.memory_max_bytes),
             shelf: Arc::new(Shelf::new(config.policy, keyring, store, clock.clone(), Arc::clone(&metrics))),

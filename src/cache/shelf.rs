@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::freshness::{Policy, is_from_the_future};
 use super::record::{Content, Record};
-use super::store::{Store, StoreError};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
+use crate::store::{Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
 
@@ -36,7 +36,7 @@ impl Mark {
 pub(super) struct Shelf {
     pub(super) store: Store,
     policy: Policy,
-    keyring: Keyring,
+    keyring: Arc<Keyring>,
     clock: Clock,
     metrics: Arc<Metrics>,
     /// When everything was purged last, as far as known here, Unix milliseconds.
@@ -46,7 +46,13 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(policy: Policy, keyring: Keyring, store: Store, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        policy: Policy,
+        keyring: Arc<Keyring>,
+        store: Store,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (purged_at_ms, watched) = (AtomicU64::new(0), AtomicBool::new(false));
         Self { store, policy, keyring, clock, metrics, purged_at_ms, watched }
     }

@@ -9,9 +9,9 @@ use x509_parser::pem::Pem;
 
 use super::{Failed, faulty, say};
 use crate::app::Listeners;
-use crate::cache::{Advice, RedisConfig, StoreConfig, examine_redis};
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
+use crate::store::{Advice, RedisConfig, StoreConfig, examine_redis};
 use crate::telemetry::Metrics;
 use crate::upstream::{Upstream, UpstreamConfig};
 use crate::weather::SourceError;
@@ -58,7 +58,9 @@ pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
     let ids: Vec<_> = config.keyring.ids().collect();
     report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids.first().copied().unwrap_or_default())));
     match &config.store {
-        StoreConfig::Memory => report.add("store", Ok("memory: records end with the process".to_owned())),
+        StoreConfig::Memory | StoreConfig::Shared(_) => {
+            report.add("store", Ok("memory: records end with the process".to_owned()))
+        }
         StoreConfig::Redis(redis) => {
             certificates(&mut report, redis);
             for finding in examine_redis(redis).await {

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::cache::{CacheConfig, Policy, RedisConfig, StoreConfig};
+use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
 use crate::http::{AdminConfig, ServerConfig};
 use crate::secret::{Secret, refuse_world_readable};
+use crate::store::{RedisConfig, StoreConfig};
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::UpstreamConfig;
 use secrecy::ExposeSecret;

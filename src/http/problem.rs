@@ -167,6 +167,15 @@ impl From<SourceError> for Problem {
                 Self::new(S::SERVICE_UNAVAILABLE, "upstream-budget-exhausted", "Upstream budget exhausted", detail)
                     .retry_after(retry_after)
             }
+            SourceError::OverShare { retry_after } => {
+                let detail = "you have asked for too many new places; places asked for before are still answered";
+                Self::new(S::TOO_MANY_REQUESTS, "rate-limited", "Rate limited", detail).retry_after(retry_after)
+            }
+            SourceError::Paused { retry_after } => {
+                let detail = "OpenWeatherMap has failed several times in a row and is left alone for a while";
+                Self::new(S::SERVICE_UNAVAILABLE, "upstream-unavailable", "Upstream unavailable", detail)
+                    .retry_after(retry_after)
+            }
             SourceError::Timeout => {
                 let detail = "OpenWeatherMap did not answer in time";
                 Self::new(S::GATEWAY_TIMEOUT, "upstream-timeout", "Upstream timeout", detail)

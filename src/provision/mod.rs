@@ -34,8 +34,12 @@ const SECRET_BYTES: usize = 32;
 
 /// The commands that the user `stratus` may run, each with the reason. Everything else is refused by Redis
 /// (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
-pub const REDIS_COMMANDS: &[(&str, &str)] =
-    &[("get", "read a record"), ("set", "write a record together with its time to live"), ("unlink", "purge a record")];
+pub const REDIS_COMMANDS: &[(&str, &str)] = &[
+    ("get", "read a record"),
+    ("set", "write a record together with its time to live"),
+    ("unlink", "purge a record"),
+    ("incrby", "count calls to the upstream"),
+];
 
 /// What [`init`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -41,17 +41,18 @@ async fn run(client: &Client, words: &[&str]) -> RedisResult<Value> {
 }
 
 #[tokio::test]
-async fn the_user_may_do_its_three_commands_on_its_keys_and_nothing_else() {
+async fn the_user_may_do_its_commands_on_its_keys_and_nothing_else() {
     let (dir, server) = server().await;
     let stratus = client(dir.path(), &server, Some("stratus"), true);
 
     run(&stratus, &["SET", "stratus:a", "1", "PX", "60000"]).await.unwrap();
     assert_eq!(run(&stratus, &["GET", "stratus:a"]).await.unwrap(), Value::BulkString(b"1".to_vec()));
     assert_eq!(run(&stratus, &["UNLINK", "stratus:a"]).await.unwrap(), Value::Int(1));
+    assert_eq!(run(&stratus, &["INCRBY", "stratus:n", "3"]).await.unwrap(), Value::Int(3));
 
     let refused = "PING|KEYS *|SCAN 0|FLUSHALL|CONFIG GET requirepass|CONFIG SET dir /tmp|EVAL return(1) 0|ACL LIST|INFO|\
         MONITOR|REPLICAOF localhost 1|SHUTDOWN NOSAVE|SUBSCRIBE stratus:a|CLIENT LIST|MODULE LIST|\
-        DEL stratus:a|GET other:a|SET other:a 1|UNLINK other:a";
+        DEL stratus:a|GET other:a|SET other:a 1|UNLINK other:a|INCRBY other:n 1";
     for line in refused.split('|') {
         let words: Vec<&str> = line.split(' ').collect();
         let error = run(&stratus, &words).await.expect_err(line);

@@ -110,7 +110,7 @@ fn the_user_file_grants_three_commands_on_our_keys() {
     // sha256("abc"), FIPS 180-2 appendix B.1
     let hash = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
     let expected = format!(
-        "user default reset off\nuser stratus reset on #{hash} resetchannels -@all +get +set +unlink ~stratus:*\n"
+        "user default reset off\nuser stratus reset on #{hash} resetchannels -@all +get +set +unlink +incrby ~stratus:*\n"
     );
     assert_eq!(redis_acl("abc"), expected);
 }

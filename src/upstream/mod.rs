@@ -21,7 +21,7 @@ use url::Url;
 use crate::clock::Clock;
 use crate::secret::Secret;
 use crate::telemetry::Metrics;
-use crate::weather::{Fetched, Fetching, Query, Source, SourceError};
+use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
 const IDLE_CONNECTIONS: usize = 8;
@@ -207,7 +207,7 @@ fn closed_unanswered(error: &reqwest::Error) -> bool {
 }
 
 impl Source for Upstream {
-    fn fetch<'a>(&'a self, query: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, query: &'a Query, _purpose: Purpose) -> Fetching<'a> {
         Box::pin(async move {
             let began = Instant::now();
             let fetched = self.call(query).await;

@@ -36,6 +36,31 @@ pub struct Fetched {
     pub fetched_at_ms: u64,
 }
 
+/// Who asks, as a number that says nothing else: callers are only ever told apart by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Caller(pub u64);
+
+/// What a call is for: when calls are scarce, not every purpose is worth one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Purpose {
+    /// There is nothing to answer this caller with.
+    Miss(Caller),
+    /// There is a copy, but it is not fresh any more.
+    Renewal,
+    /// There is a fresh copy that will not be fresh much longer, and it is asked for often.
+    Ahead,
+}
+
+/// How freely the source can be asked now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Outlook {
+    /// The adaptive factor: 1 while there are calls enough; at 2, a place has to be twice as popular, or its copy twice as
+    /// old, to be worth one.
+    pub thrift: f64,
+    /// What asking would only give now.
+    pub closed: Option<SourceError>,
+}
+
 /// Why the upstream gave no weather. Each says what its caller can do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceError {
@@ -47,6 +72,16 @@ pub enum SourceError {
     RejectedKey,
     /// The upstream's limit is reached: nobody should ask before the time has passed.
     BudgetExhausted {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// The caller has had more than a fair part of the calls that are left.
+    OverShare {
+        /// How long to wait.
+        retry_after: Duration,
+    },
+    /// It failed so often that it is left alone for a while.
+    Paused {
         /// How long to wait.
         retry_after: Duration,
     },
@@ -68,6 +103,8 @@ impl SourceError {
             Self::NoKey => "no_key",
             Self::RejectedKey => "rejected_key",
             Self::BudgetExhausted { .. } => "budget_exhausted",
+            Self::OverShare { .. } => "over_share",
+            Self::Paused { .. } => "paused",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",
             Self::Failed => "failed",
@@ -81,6 +118,11 @@ pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, SourceError>
 
 /// Something that can be asked for weather: the one seam between the cache and what fills it.
 pub trait Source: Send + Sync + 'static {
-    /// Asks once, within the source's own time limits.
-    fn fetch<'a>(&'a self, query: &'a Query) -> Fetching<'a>;
+    /// Asks, within the source's own limits in time and in calls.
+    fn fetch<'a>(&'a self, query: &'a Query, purpose: Purpose) -> Fetching<'a>;
+
+    /// How freely it can be asked now; without limits unless it says otherwise.
+    fn outlook(&self) -> Outlook {
+        Outlook { thrift: 1.0, closed: None }
+    }
 }

@@ -88,6 +88,7 @@ async fn a_right_that_is_taken_away_is_named_and_used_again_when_it_is_back() {
         ("get", "does not allow the user GET"),
         ("set", "does not allow the user SET"),
         ("unlink", "does not allow the user UNLINK"),
+        ("incrby", "does not allow the user INCRBY"),
     ] {
         assert_eq!(redis.inspect(&["ACL", "SETUSER", "stratus", &format!("-{command}")]).await, "OK\n");
         // A right that is not used now is missed at the next connection.

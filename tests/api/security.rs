@@ -6,8 +6,8 @@ use std::time::Duration;
 use regex::Regex;
 use reqwest::Method;
 use serde_json::json;
-use stratus::cache::{StoreConfig, examine_redis};
 use stratus::config::{Config, Sources};
+use stratus::store::{StoreConfig, examine_redis};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -260,6 +260,7 @@ async fn the_services_user_may_do_nothing_that_the_service_does_not_do() {
         (&["SET", "stratus:a", "b", "PX", "60000"][..], "OK"),
         (&["GET", "stratus:a"], "b"),
         (&["UNLINK", "stratus:a"], "1"),
+        (&["INCRBY", "stratus:n", "2"], "2"),
     ] {
         assert_eq!(redis.cli(command).await.trim(), expected, "{command:?}");
     }
@@ -293,6 +294,9 @@ async fn the_services_user_may_do_nothing_that_the_service_does_not_do() {
         &["GET", "stratus"],
         &["SET", "elsewhere", "b"],
         &["UNLINK", "elsewhere"],
+        &["INCRBY", "elsewhere", "1"],
+        &["INCR", "stratus:n"],
+        &["DECRBY", "stratus:n", "1"],
     ] {
         let answer = redis.cli(command).await;
         assert!(answer.starts_with("NOPERM"), "{command:?}: {answer}");

@@ -136,7 +136,7 @@ fn a_certificate_about_to_end_is_told() {
 
 #[test]
 fn a_user_with_too_few_rights_is_told_which_one_is_missing() {
-    for (command, fix) in [("+get", "+get"), ("+set", "+set"), ("+unlink", "+unlink")] {
+    for (command, fix) in [("+get", "+get"), ("+set", "+set"), ("+unlink", "+unlink"), ("+incrby", "+incrby")] {
         let redis =
             Redis::start_with(|secrets| change_users(secrets, |users| users.replace(&format!(" {command}"), "")));
         let command = command.trim_start_matches('+').to_uppercase();

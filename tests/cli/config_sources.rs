@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::ExposeSecret;
-use stratus::cache::StoreConfig;
 use stratus::config::{Config, Sources};
+use stratus::store::StoreConfig;
 
 use super::harness::{Folder, Service, Settings, free_address, run, stratus, text};
 

@@ -8,8 +8,9 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use stratus::cache::{Answer, Cache, CacheConfig, Content};
 use stratus::config::{Config, Sources};
+use stratus::store::Store;
 use stratus::telemetry::Metrics;
-use stratus::weather::{Fetched, Fetching, Query, Source, SourceError};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::sync::watch;
 
 use crate::harness::{ManualClock, body};
@@ -73,12 +74,14 @@ impl Scripted {
         config.cache.policy.jitter_percent = 0;
         adjust(&mut config.cache);
         let (metrics, source, clock) = (Metrics::new(), Arc::clone(self), self.clock.clock());
-        (Cache::start(config.cache, config.keyring, config.store, source, clock, Arc::clone(&metrics)), metrics)
+        let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
+        let keyring = Arc::new(config.keyring);
+        (Cache::start(config.cache, keyring, store, source, clock, Arc::clone(&metrics)), metrics)
     }
 }
 
 impl Source for Scripted {
-    fn fetch<'a>(&'a self, _: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, _: &'a Query, _: Purpose) -> Fetching<'a> {
         let call = self.calls.fetch_add(1, Ordering::SeqCst) + 1;
         Box::pin(async move {
             self.under_way.fetch_add(1, Ordering::SeqCst);

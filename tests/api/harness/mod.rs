@@ -20,6 +20,7 @@ use stratus::clock::Clock;
 use stratus::config::{Config, Sources};
 use stratus::demo::redis_server::RedisServer;
 use stratus::provision;
+use stratus::store::Store;
 use stratus::telemetry::Metrics;
 use stratus::upstream::Upstream;
 use tempfile::TempDir;
@@ -218,7 +219,9 @@ impl Setup {
         let config = Config::load(&sources).expect("a configuration without faults");
         let clock = self.clock.clock();
         let upstream = Upstream::new(config.upstream, clock.clone(), Metrics::new()).expect("a client");
-        let cache = Cache::start(config.cache, config.keyring, config.store, Arc::new(upstream), clock, Metrics::new());
+        let store = Store::start(config.store, clock.clone(), Metrics::new());
+        let keyring = Arc::new(config.keyring);
+        let cache = Cache::start(config.cache, keyring, store, Arc::new(upstream), clock, Metrics::new());
         let up = cache.store_state().wait_for(|state| *state == StoreState::Up).await.is_ok();
         assert!(up, "the store comes up");
         cache

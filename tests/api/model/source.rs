@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use stratus::clock::Clock;
-use stratus::weather::{Fetched, Fetching, Query, Source, SourceError};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::sync::watch;
 
 use crate::harness::proxy::locked;
@@ -164,7 +164,7 @@ impl Drop for UnderWay<'_> {
 }
 
 impl Source for Teller {
-    fn fetch<'a>(&'a self, query: &'a Query) -> Fetching<'a> {
+    fn fetch<'a>(&'a self, query: &'a Query, _: Purpose) -> Fetching<'a> {
         Box::pin(async move {
             let Some(key) = self.questions.iter().position(|question| question == query) else {
                 return Ok(Fetched { body: Bytes::from_static(b"0"), fetched_at_ms: self.clock.now_ms() });

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use stratus::cache::{Answer, Cache, Origin, StoreState};
 use stratus::config::{Config, Sources};
+use stratus::store::Store;
 use stratus::telemetry::Metrics;
 use stratus::weather::Query;
 use tokio::task::{JoinHandle, yield_now};
@@ -110,7 +111,10 @@ impl World {
         let sources = Sources { overrides: self.settings.clone(), ..Sources::default() };
         let config = Config::load(&sources).expect("a configuration without faults");
         let (source, clock) = (Arc::clone(&self.teller), self.clock.clock());
-        let cache = Cache::start(config.cache, config.keyring, config.store, source, clock, Metrics::new());
+        let cache = {
+            let store = Store::start(config.store, clock.clone(), Metrics::new());
+            Cache::start(config.cache, Arc::new(config.keyring), store, source, clock, Metrics::new())
+        };
         let state = cache.store_state();
         self.cache = Some(cache);
         let reachable = self.ledger.up;

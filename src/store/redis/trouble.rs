@@ -66,8 +66,9 @@ impl Trouble {
             Self::NotAllowed("GET") => ("does not allow the user GET", "its ACL needs +get on ~stratus:*"),
             Self::NotAllowed("SET") => ("does not allow the user SET", "its ACL needs +set on ~stratus:*"),
             Self::NotAllowed("UNLINK") => ("does not allow the user UNLINK", "its ACL needs +unlink on ~stratus:*"),
+            Self::NotAllowed("INCRBY") => ("does not allow the user INCRBY", "its ACL needs +incrby on ~stratus:*"),
             Self::NotAllowed(_) => {
-                ("does not allow the user a command", "its ACL needs +get +set +unlink on ~stratus:*")
+                ("does not allow the user a command", "its ACL needs +get +set +unlink +incrby on ~stratus:*")
             }
             Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
             Self::Loading => ("is still loading its data", "wait"),

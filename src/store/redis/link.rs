@@ -254,11 +254,11 @@ pub(super) fn client(config: &RedisConfig, login: Login) -> RedisResult<Client> 
 
 /// Runs our commands in forms that change nothing: a user without rights is refused before Redis looks at the arguments.
 async fn prove_allowed(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    for (name, arguments) in [("GET", &[][..]), ("SET", &["", "NX", "XX"]), ("UNLINK", &[])] {
+    for (name, arguments) in [("GET", &[][..]), ("SET", &["", "NX", "XX"]), ("UNLINK", &[]), ("INCRBY", &["none"])] {
         let mut command = redis::cmd(name);
         command.arg("stratus:probe").arg(arguments);
         match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(name)) {
-            // NX with XX is a syntax error, which comes after the permission.
+            // NX with XX is a syntax error, and "none" is no number: that comes after the permission.
             Ok(()) | Err(Trouble::Other) => {}
             Err(trouble) => return Err(trouble),
         }

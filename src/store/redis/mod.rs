@@ -1,4 +1,4 @@
-//! The store in Redis: three commands, each bounded in time, over a link that repairs itself.
+//! The store in Redis: four commands, each bounded in time, over a link that repairs itself.
 
 mod doctor;
 mod link;
@@ -78,13 +78,36 @@ impl RedisStore {
     }
 
     pub(super) async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
-        let ttl_ms = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let mut set = redis::cmd("SET");
-        set.arg(name).arg(record).arg("PX").arg(ttl_ms);
+        set.arg(name).arg(record).arg("PX").arg(millis(ttl));
         let written =
             self.link.run("SET", |mut connection| async move { set.query_async(&mut connection).await }).await;
         self.log_change_of(matches!(written, Err(StoreError::Refused)));
         written
+    }
+
+    /// `SET … NX GET` (Redis 7.0 and later): what is there, or nothing and it is ours.
+    pub(super) async fn claim(&self, name: &str, value: Vec<u8>, ttl: Duration) -> Result<Option<Bytes>, StoreError> {
+        let mut set = redis::cmd("SET");
+        set.arg(name).arg(value).arg("NX").arg("GET").arg("PX").arg(millis(ttl));
+        let claimed: Result<Option<Vec<u8>>, _> = self
+            .link
+            .run("SET", |mut connection| async move { or_unreadable(set.query_async(&mut connection).await) })
+            .await;
+        Ok(claimed?.map(Bytes::from))
+    }
+
+    /// `SET … NX` and `INCRBY` in one round trip. Each is atomic, and the counter cannot end between them: it has just
+    /// begun, or is watched far below its time to live.
+    pub(super) async fn count(&self, name: &str, start: u64, by: u64, ttl: Duration) -> Result<u64, StoreError> {
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("SET").arg(name).arg(start).arg("NX").arg("PX").arg(millis(ttl)).ignore();
+        commands.cmd("INCRBY").arg(name).arg(by);
+        let counted = self
+            .link
+            .run("INCRBY", |mut connection| async move { commands.query_async::<(u64,)>(&mut connection).await })
+            .await;
+        Ok(counted?.0)
     }
 
     pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
@@ -102,6 +125,11 @@ impl RedisStore {
             tracing::info!("Redis stores records again");
         }
     }
+}
+
+/// Redis takes no time to live of zero.
+fn millis(ttl: Duration) -> u64 {
+    u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1)
 }
 
 /// A value of another type than ours (somebody put a list there) counts as an empty record, which does not open: only a

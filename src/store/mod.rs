@@ -1,4 +1,8 @@
-//! Where sealed records are kept. A store sees opaque names and sealed bytes, nothing else.
+//! Where sealed things are kept and calls are counted, for all replicas: Redis, or this process. A store sees opaque names,
+//! sealed bytes and numbers, nothing else.
+
+mod memory;
+mod redis;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,10 +10,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::memory_store::MemoryStore;
-use super::redis::{RedisConfig, RedisStore};
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
+pub use memory::MemoryStore;
+use redis::RedisStore;
+pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 
 /// Which store, and how to reach it.
 #[derive(Debug, Clone)]
@@ -18,6 +23,8 @@ pub enum StoreConfig {
     Redis(Box<RedisConfig>),
     /// This process.
     Memory,
+    /// This process, too, and several caches share it: a simulated fleet.
+    Shared(MemoryStore),
 }
 
 /// Whether the store can be used.
@@ -68,25 +75,32 @@ enum Backend {
 
 /// The store with its failures counted. Clones share it.
 #[derive(Clone)]
-pub(super) struct Store {
+pub struct Store {
     backend: Backend,
+    shared: bool,
     metrics: Arc<Metrics>,
 }
 
 impl Store {
-    pub(super) fn start(config: StoreConfig, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    /// Starts connecting in the background; needs a Tokio runtime.
+    pub fn start(config: StoreConfig, clock: Clock, metrics: Arc<Metrics>) -> Self {
+        let shared = !matches!(config, StoreConfig::Memory);
         let backend = match config {
             StoreConfig::Redis(config) => Backend::Redis(RedisStore::start(*config, Arc::clone(&metrics))),
             StoreConfig::Memory => {
                 metrics.set_store_up(true);
                 Backend::Memory(MemoryStore::new(clock))
             }
+            StoreConfig::Shared(store) => {
+                metrics.set_store_up(true);
+                Backend::Memory(store)
+            }
         };
-        Self { backend, metrics }
+        Self { backend, shared, metrics }
     }
 
     /// The word for it in `Cache-Status` and `/status`.
-    pub(super) fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &'static str {
         match self.backend {
             Backend::Redis(_) => "redis",
             Backend::Memory(_) => "memory",
@@ -94,11 +108,12 @@ impl Store {
     }
 
     /// Whether other replicas use the same one.
-    pub(super) fn is_shared(&self) -> bool {
-        matches!(self.backend, Backend::Redis(_))
+    pub fn is_shared(&self) -> bool {
+        self.shared
     }
 
-    pub(super) fn state(&self) -> watch::Receiver<StoreState> {
+    /// Whether it can be used, as it changes.
+    pub fn state(&self) -> watch::Receiver<StoreState> {
         match &self.backend {
             Backend::Redis(store) => store.state(),
             Backend::Memory(_) => watch::channel(StoreState::Up).1,
@@ -106,42 +121,76 @@ impl Store {
     }
 
     /// The values under `names`, in their order, in one round trip.
-    pub(super) async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let found = match &self.backend {
             Backend::Redis(store) => store.read(names).await,
-            Backend::Memory(store) => Ok(store.read(names)),
+            Backend::Memory(store) => store.read(names),
         };
         self.counted("read", found)
     }
 
     /// The same in the background, so that failures of what callers wait for are counted apart.
-    pub(super) async fn watch(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub async fn watch(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let found = match &self.backend {
             Backend::Redis(store) => store.read(names).await,
-            Backend::Memory(store) => Ok(store.read(names)),
+            Backend::Memory(store) => store.read(names),
         };
         self.counted("watch", found)
     }
 
     /// Keeps `record` under `name` for `ttl`, in place of whatever was there.
-    pub(super) async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
+    ///
+    /// # Errors
+    /// The store cannot be used, or refused.
+    pub async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
         let written = match &self.backend {
             Backend::Redis(store) => store.write(name, record, ttl).await,
-            Backend::Memory(store) => {
-                store.write(name, record, ttl);
-                Ok(())
-            }
+            Backend::Memory(store) => store.write(name, record, ttl),
         };
         self.counted("write", written)
     }
 
     /// Removes what is under `names`; how many there were.
-    pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
+    ///
+    /// # Errors
+    /// The store cannot be used.
+    pub async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
         let removed = match &self.backend {
             Backend::Redis(store) => store.remove(names).await,
-            Backend::Memory(store) => Ok(store.remove(names)),
+            Backend::Memory(store) => store.remove(names),
         };
         self.counted("remove", removed)
+    }
+
+    /// Puts `value` under `name` for `ttl` unless something is there, which is then given and stays. One atomic step: of
+    /// all who try, one gets `None`.
+    ///
+    /// # Errors
+    /// The store cannot be used, or did not answer in time: then it may have been done all the same.
+    pub async fn claim(&self, name: &str, value: Vec<u8>, ttl: Duration) -> Result<Option<Bytes>, StoreError> {
+        let claimed = match &self.backend {
+            Backend::Redis(store) => store.claim(name, value, ttl).await,
+            Backend::Memory(store) => store.claim(name, value, ttl),
+        };
+        self.counted("claim", claimed)
+    }
+
+    /// Adds `by` to the number under `name`, which begins at `start` and is forgotten `ttl` after it began; what it is then.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn count(&self, name: &str, start: u64, by: u64, ttl: Duration) -> Result<u64, StoreError> {
+        let counted = match &self.backend {
+            Backend::Redis(store) => store.count(name, start, by, ttl).await,
+            Backend::Memory(store) => store.count(name, start, by, ttl),
+        };
+        self.counted("count", counted)
     }
 
     fn counted<T>(&self, operation: &'static str, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
