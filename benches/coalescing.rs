@@ -17,7 +17,7 @@ use stratus::cache::{Answer, Origin};
 use stratus::crypto::Keyring;
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 
-use fixture::NOW_MS;
+use fixture::{CALLER, NOW_MS};
 
 const CALLERS: usize = 10_000;
 const LOAD: Duration = Duration::from_millis(300);
@@ -51,7 +51,7 @@ async fn measure() -> Result<String, Failure> {
         .map(|_| {
             let (cache, query) = (cache.clone(), query.clone());
             tokio::spawn(async move {
-                let answer = cache.get(query).await;
+                let answer = cache.get(query, CALLER).await;
                 (answer, Instant::now())
             })
         })

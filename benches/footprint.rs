@@ -16,7 +16,7 @@ use stratus::cache::Cache;
 use stratus::crypto::Keyring;
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 
-use fixture::NOW_MS;
+use fixture::{CALLER, NOW_MS};
 
 type Failure = Box<dyn Error>;
 
@@ -88,7 +88,7 @@ async fn ask(cache: &Cache, places: Range<usize>) -> Result<(), Failure> {
     for place in places {
         let letters: String = format!("{place:07}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
         cache
-            .get(Query::parse(&format!("place{letters},GB"), "lang=de")?)
+            .get(Query::parse(&format!("place{letters},GB"), "lang=de")?, CALLER)
             .await
             .map_err(|error| format!("{error:?}"))?;
     }

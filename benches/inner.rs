@@ -16,7 +16,7 @@ use stratus::crypto::{Keyring, RecordName, Times};
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
-use fixture::NOW_MS;
+use fixture::{CALLER, NOW_MS};
 
 /// An answer of OpenWeatherMap has about 600 bytes; 16 KiB is far more than it ever sends, and shows what each byte costs.
 const BODY_BYTES: [usize; 2] = [600, 16 * 1024];
@@ -121,7 +121,7 @@ fn cache_recall_memory_hit(bencher: Bencher<'_, '_>) {
 
 /// The one call that is measured above.
 async fn hit(cache: &Cache, query: Query) -> Answer {
-    cache.get(query).await.expect("the cache is filled")
+    cache.get(query, CALLER).await.expect("the cache is filled")
 }
 
 /// A cache that has the answer to the question given with it, in its store and, if that may take any bytes, in memory.
@@ -130,7 +130,7 @@ fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
     let (source, query) = (Arc::new(Constant(vec![b'w'; BODY_BYTES[0]].into())), query(Asked::Name));
     let cache = runtime.block_on(async {
         let cache = fixture::cache(memory_max_bytes, 1, ring(), source);
-        cache.get(query.clone()).await.expect("the source answers");
+        cache.get(query.clone(), CALLER).await.expect("the source answers");
         cache
     });
     let again = runtime.block_on(hit(&cache, query.clone()));

@@ -14,7 +14,7 @@ use crate::config::{Config, Fault};
 use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
 use crate::store::Store;
 use crate::telemetry::Metrics;
-use crate::upstream::{Upstream, UpstreamError};
+use crate::upstream::{OpenWeatherMap, Upstream, UpstreamError};
 
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -74,18 +74,27 @@ impl App {
     pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, UpstreamError> {
         let started = Instant::now();
         let metrics = Metrics::new();
-        let upstream = Upstream::new(config.upstream, clock.clone(), Arc::clone(&metrics))?;
-        let has_upstream_key = upstream.has_key();
+        let has_upstream_key = config.upstream.client.api_key.is_some();
+        let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone())?);
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
         let keyring = Arc::new(config.keyring);
-        let cache = Cache::start(config.cache, keyring, store, Arc::new(upstream), clock, Arc::clone(&metrics));
+        let upstream = Arc::new(Upstream::new(
+            client,
+            config.upstream.budget,
+            store.clone(),
+            Arc::clone(&keyring),
+            clock.clone(),
+            Arc::clone(&metrics),
+        ));
+        let source = Arc::clone(&upstream);
+        let cache = Cache::start(config.cache, keyring, store, source, clock, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let admin = AdminState {
             cache: cache.clone(),
             metrics: Arc::clone(&metrics),
             token: config.admin.token,
             stopping: stopping.clone(),
-            has_upstream_key,
+            upstream: Arc::new(move || upstream.report()),
             started,
         };
         for warning in &config.warnings {

@@ -12,6 +12,8 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
 
+use super::demand::Demand;
+
 /// Shorter bodies are sent as they are. A weather body has 500 to 700 bytes and its head about 600: together they fit
 /// one TCP segment (1460 bytes over Ethernet and IPv4), so that fewer bytes would arrive no sooner.
 const MIN_BYTES: usize = 1024;
@@ -80,6 +82,8 @@ struct Prepared {
     tag: Bytes,
     /// Made when the first one is asked for: most bodies are too short for any.
     forms: OnceLock<Box<Forms>>,
+    /// Beside the count of references, which every answer changes, too.
+    demand: Demand,
 }
 
 /// In the order of [`Coding::ALL`]; `None` inside means that it does not pay.
@@ -100,7 +104,7 @@ impl Body {
     #[must_use]
     pub fn new(bytes: Bytes) -> Self {
         let tag = tag(&bytes, "");
-        Self(Arc::new(Prepared { bytes, tag, forms: OnceLock::new() }))
+        Self(Arc::new(Prepared { bytes, tag, forms: OnceLock::new(), demand: Demand::default() }))
     }
 
     /// What the upstream sent.
@@ -131,6 +135,10 @@ impl Body {
         }
         let forms = self.0.forms.get_or_init(Box::default);
         forms[coding as usize].get_or_init(|| self.encode(coding)).clone()
+    }
+
+    pub(super) fn demand(&self) -> &Demand {
+        &self.0.demand
     }
 
     fn encode(&self, coding: Coding) -> Option<Encoded> {

@@ -74,7 +74,11 @@ impl Hot {
         }
         let gives_way =
             |kept: Record| kept.fetched_at_ms <= record.fetched_at_ms || is_from_the_future(kept.fetched_at_ms, now_ms);
-        if records.peek(query).is_none_or(gives_way) {
+        let kept = records.peek(query);
+        if kept.clone().is_none_or(gives_way) {
+            if let Some(kept) = kept {
+                record.follow(&kept);
+            }
             records.insert(query.clone(), record.clone());
         }
         // It may be too large for the bound.

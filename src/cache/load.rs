@@ -1,18 +1,14 @@
-//! What happens when memory has no answer: look in the store, ask the source, fall back.
+//! What is answered, and when it is asked anew: look in memory and store, load or have loaded behind the answer, fall back.
 
 use std::sync::Arc;
-use std::time::Instant;
-
-use bytes::Bytes;
 
 use super::Inner;
 use super::answer::{Answer, GetError, MEMORY, Origin};
-use super::body::Body;
+use super::fill::Wish;
 use super::freshness::Freshness;
 use super::hot::Generation;
-use super::record::{Content, Record};
-use crate::telemetry::Metrics;
-use crate::weather::{Purpose, Query, SourceError};
+use super::record::Record;
+use crate::weather::{Caller, Purpose, Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
 const LOADS: usize = 2;
@@ -20,36 +16,52 @@ const LOADS: usize = 2;
 /// tries again.
 const MAX_RENEWALS: usize = 256;
 
-/// What the source said, or what another load had brought meanwhile.
-#[derive(Debug, Clone)]
-pub(super) struct Called {
-    record: Record,
-    origin: Origin,
-}
-
 impl Inner {
     /// The answer that memory has.
     pub(super) fn recall(self: &Arc<Self>, query: &Query) -> Option<Answer> {
         let now = self.clock.now_ms();
         let record = self.hot.get(query, now)?;
-        match record.freshness(now) {
-            Freshness::Fresh => Some(Answer::new(record, Origin::Fresh(MEMORY))),
-            Freshness::Renew => {
-                self.renew(&Arc::new(query.clone()));
-                Some(Answer::new(record, Origin::Stale(MEMORY)))
+        let origin = match record.freshness(now) {
+            Freshness::Fresh => {
+                if record.is_due_ahead(now) {
+                    self.renew(query, &record, Purpose::Ahead);
+                }
+                Origin::Fresh(MEMORY)
             }
-            Freshness::Fallback | Freshness::Dead => None,
+            Freshness::Renew => {
+                self.renew(query, &record, Purpose::Renewal);
+                Origin::Stale(MEMORY)
+            }
+            // Nobody waits for what would not come.
+            Freshness::Fallback if !self.is_worth_asking(query, &record, Purpose::Renewal) => Origin::Stale(MEMORY),
+            Freshness::Fallback | Freshness::Dead => return None,
+        };
+        if let Some(demand) = record.demand() {
+            demand.count();
         }
+        Some(Answer::new(record, origin))
+    }
+
+    /// Whether a call for `query`, of which there is this copy, can be had now and is the best use of it.
+    fn is_worth_asking(&self, query: &Query, copy: &Record, purpose: Purpose) -> bool {
+        let held = match purpose {
+            Purpose::Ahead => &self.held_ahead,
+            Purpose::Renewal | Purpose::Miss(_) => &self.held,
+        };
+        let outlook = self.source.outlook();
+        outlook.closed.is_none()
+            && copy.is_worth_renewing(outlook.thrift, self.clock.now_ms())
+            && held.holds(query, self.clock.instant()).is_none()
     }
 
     /// Waits for the lookup, as long as a caller may and among as many as may.
-    pub(super) async fn wait(self: &Arc<Self>, query: &Arc<Query>) -> Result<Answer, GetError> {
+    pub(super) async fn wait(self: &Arc<Self>, query: &Arc<Query>, caller: Caller) -> Result<Answer, GetError> {
         let _place = self.waiting.enter().ok_or(GetError::Overloaded)?;
         // A caller who leaves gives back the place, but the load goes on.
         if self.lookups.is_full_for(query, self.waiting.places()) {
             return Err(GetError::Overloaded);
         }
-        let waited = tokio::time::timeout(self.wait_timeout, self.lead_or_follow(query)).await;
+        let waited = tokio::time::timeout(self.wait_timeout, self.lead_or_follow(query, caller)).await;
         waited.unwrap_or_else(|_| self.last_copy(query).ok_or(GetError::WaitTimeout))
     }
 
@@ -76,32 +88,42 @@ impl Inner {
         Some(Answer::new(record, origin))
     }
 
-    async fn lead_or_follow(self: &Arc<Self>, query: &Arc<Query>) -> Result<Answer, GetError> {
+    async fn lead_or_follow(self: &Arc<Self>, query: &Arc<Query>, caller: Caller) -> Result<Answer, GetError> {
+        let mut answer = Err(GetError::Lost);
         for _ in 0..LOADS {
             let inner = Arc::clone(self);
-            let (lookup, joined) = self.lookups.join(query, || inner.look_up(Arc::clone(query)));
-            // A lookup that is lost is led by one of those who waited for it.
-            if let Some(mut answer) = lookup.await {
-                if let Ok(Answer { origin: Origin::Source { collapsed, .. }, .. }) = &mut answer {
+            let (lookup, joined) = self.lookups.join(query, || inner.look_up(Arc::clone(query), caller));
+            // A lookup that is lost is led by one of those who waited for it; so is one whose caller has had enough.
+            let Some(found) = lookup.await else { continue };
+            answer = found;
+            match &mut answer {
+                Err(GetError::Source(SourceError::OverShare { .. })) if joined => {}
+                Ok(Answer { origin: Origin::Source { collapsed, .. }, .. }) => {
                     *collapsed |= joined;
+                    break;
                 }
-                return answer;
+                _ => break,
             }
         }
-        Err(GetError::Lost)
+        answer
     }
 
-    async fn look_up(self: Arc<Self>, query: Arc<Query>) -> Result<Answer, GetError> {
+    async fn look_up(self: Arc<Self>, query: Arc<Query>, caller: Caller) -> Result<Answer, GetError> {
         let generation = self.hot.generation();
-        let Some((copy, level)) = self.find(&query).await else { return self.call(&query, false).await };
+        let Some((copy, level)) = self.find(&query).await else { return self.call(&query, Wish::miss(caller)).await };
         match copy.freshness(self.clock.now_ms()) {
             Freshness::Fresh => Ok(Answer::new(copy, Origin::Fresh(level))),
             Freshness::Renew => {
-                self.renew(&query);
+                self.renew(&query, &copy, Purpose::Renewal);
                 Ok(Answer::new(copy, Origin::Stale(level)))
             }
-            Freshness::Fallback | Freshness::Dead => {
-                let called = self.call(&query, true).await;
+            Freshness::Fallback if !self.is_worth_asking(&query, &copy, Purpose::Renewal) => {
+                Ok(Answer::new(copy, Origin::Stale(level)))
+            }
+            freshness @ (Freshness::Fallback | Freshness::Dead) => {
+                let dead = freshness == Freshness::Dead;
+                let purpose = if dead { Purpose::Miss(caller) } else { Purpose::Renewal };
+                let called = self.call(&query, Wish::newer_than(&copy, purpose)).await;
                 if called.is_ok() {
                     return called;
                 }
@@ -130,92 +152,34 @@ impl Inner {
         }
     }
 
-    async fn call(self: &Arc<Self>, query: &Arc<Query>, stale: bool) -> Result<Answer, GetError> {
+    async fn call(self: &Arc<Self>, query: &Arc<Query>, wish: Wish) -> Result<Answer, GetError> {
+        let mut answer = Err(GetError::Lost);
         for _ in 0..LOADS {
             let inner = Arc::clone(self);
-            let (call, joined) = self.calls.join(query, || inner.load(Arc::clone(query), stale));
+            let (call, joined) = self.calls.join(query, || inner.load(Arc::clone(query), wish));
             let Some(called) = call.await else { continue };
-            let mut called = called.map_err(GetError::Source)?;
-            if let Origin::Source { collapsed, .. } = &mut called.origin {
-                *collapsed |= joined;
-            }
-            return Ok(Answer::new(called.record, called.origin));
-        }
-        Err(GetError::Lost)
-    }
-
-    /// Asks the source behind a stale answer. It goes on by itself; whoever asks next finds what it brings.
-    fn renew(self: &Arc<Self>, query: &Arc<Query>) {
-        let inner = Arc::clone(self);
-        self.calls.begin(query, MAX_RENEWALS, || inner.load(Arc::clone(query), true));
-    }
-
-    async fn load(self: Arc<Self>, query: Arc<Query>, stale: bool) -> Result<Called, SourceError> {
-        let began = Instant::now();
-        let unended = Unended(&self.metrics);
-        let called = self.ask(&query, stale).await;
-        std::mem::forget(unended);
-        let outcome = match &called {
-            Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
-            Ok(_) => "found",
-            Err(_) => "failed",
-        };
-        self.metrics.load_ended(outcome, began.elapsed());
-        called
-    }
-
-    /// Asks the source and keeps what it says. With a `stale` copy both levels are looked at once more before: another
-    /// call may have ended since the copy was read, or another replica has renewed it.
-    async fn ask(&self, query: &Query, stale: bool) -> Result<Called, SourceError> {
-        if stale && let Some((record, level)) = self.find_renewed(query).await {
-            return Ok(Called { record, origin: Origin::Fresh(level) });
-        }
-        let generation = self.hot.generation();
-        let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, Purpose::Renewal));
-        let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
-            // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
-            Ok(fetched) => (Content::Weather(Body::new(Bytes::copy_from_slice(&fetched.body))), fetched.fetched_at_ms),
-            Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
-            Err(error) => return Err(error),
-        };
-        let (name, record) = self.shelf.record(&query.subject(), content, fetched_at_ms);
-        let mut stored = false;
-        // What was asked before a purge is not kept after it.
-        if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {
-            let in_memory = self.hot.keep(query, &record, generation, self.clock.now_ms());
-            let on_the_shelf = self.shelf.keep(&name, &record).await;
-            if self.hot.generation() == generation {
-                stored = in_memory || on_the_shelf;
-            } else {
-                // The purge may have come before the record did.
-                self.shelf.discard(&name).await;
+            match called {
+                // It was for another caller.
+                Err(error @ SourceError::OverShare { .. }) if joined => answer = Err(GetError::Source(error)),
+                Err(error) => return Err(GetError::Source(error)),
+                Ok(mut called) => {
+                    if let Origin::Source { collapsed, .. } = &mut called.origin {
+                        *collapsed |= joined;
+                    }
+                    return Ok(Answer::new(called.record, called.origin));
+                }
             }
         }
-        Ok(Called { record, origin: Origin::Source { stale, stored, collapsed: false } })
+        answer
     }
 
-    /// A fresh copy, in memory or in the store.
-    async fn find_renewed(&self, query: &Query) -> Option<(Record, &'static str)> {
-        let fresh = |record: &Record| record.freshness(self.clock.now_ms()) == Freshness::Fresh;
-        let generation = self.hot.generation();
-        if let Some(record) = self.hot.get(query, self.clock.now_ms()).filter(fresh) {
-            return Some((record, MEMORY));
+    /// Asks the source behind an answer, if that is worth a call. It goes on by itself; whoever asks next finds what it
+    /// brings.
+    fn renew(self: &Arc<Self>, query: &Query, copy: &Record, purpose: Purpose) {
+        if self.is_worth_asking(query, copy, purpose) {
+            let (inner, query) = (Arc::clone(self), Arc::new(query.clone()));
+            let wish = Wish::newer_than(copy, purpose);
+            self.calls.begin(&query, MAX_RENEWALS, || inner.load(Arc::clone(&query), wish));
         }
-        let found = self.shelf.find(&query.subject()).await.filter(fresh)?;
-        if self.hot.generation() != generation {
-            // It may have been purged meanwhile, and callers who came after that may share this.
-            return None;
-        }
-        self.hot.keep(query, &found, generation, self.clock.now_ms());
-        Some((found, self.shelf.store.kind()))
-    }
-}
-
-/// A load that has not ended: dropped with it (a panic, or its runtime ended), it is counted as lost, also if nobody waits.
-struct Unended<'a>(&'a Metrics);
-
-impl Drop for Unended<'_> {
-    fn drop(&mut self) {
-        self.0.load_lost();
     }
 }

@@ -11,11 +11,16 @@
 //! A failure of the store is never an error here: it is counted, and the answer comes from the source.
 
 mod answer;
+mod backoff;
 mod body;
+mod demand;
+mod fill;
 mod flight;
 mod freshness;
 mod hot;
+mod lease;
 mod load;
+mod oldest;
 mod purge;
 mod record;
 mod shelf;
@@ -30,13 +35,15 @@ use crate::crypto::Keyring;
 use crate::store::Store;
 pub use crate::store::{StoreError, StoreState};
 use crate::telemetry::Metrics;
-use crate::weather::{Location, Query, Source, SourceError};
+use crate::weather::{Caller, Location, Query, Source, SourceError};
 pub use answer::{Answer, GetError, Origin};
+use backoff::BackOff;
 pub use body::{Body, Coding, Encoded};
+use fill::Called;
 use flight::{Flights, WaitingRoom};
 pub use freshness::{Freshness, Policy, Windows, age};
 use hot::Hot;
-use load::Called;
+use oldest::Oldest;
 pub use record::Content;
 use shelf::Shelf;
 
@@ -72,6 +79,11 @@ struct Inner {
     lookups: Flights<Result<Answer, GetError>>,
     /// Asking the source.
     calls: Flights<Result<Called, SourceError>>,
+    /// Questions that are not put to the source again for a while.
+    held: BackOff,
+    /// The same for questions whose answers are still fresh.
+    held_ahead: BackOff,
+    oldest: Oldest,
 }
 
 impl Cache {
@@ -95,6 +107,9 @@ impl Cache {
             waiting: WaitingRoom::new(config.max_waiters),
             lookups: Flights::new(),
             calls: Flights::new(),
+            held: BackOff::new(),
+            held_ahead: BackOff::new(),
+            oldest: Oldest::default(),
         });
         purge::watch(&inner);
         Self(inner)
@@ -103,7 +118,7 @@ impl Cache {
     /// Answers `query` from memory, without waiting for anything; `None` if only [`Cache::get`] can tell.
     pub fn recall(&self, query: &Query) -> Option<Answer> {
         let answer = self.0.recall(query)?;
-        self.0.metrics.answered(answer.outcome());
+        self.0.given(&answer);
         Some(answer)
     }
 
@@ -111,10 +126,10 @@ impl Cache {
     ///
     /// # Errors
     /// The source failed and no copy is left, the caller waited too long or among too many, or the load was lost.
-    pub async fn get(&self, query: Query) -> Result<Answer, GetError> {
+    pub async fn get(&self, query: Query, caller: Caller) -> Result<Answer, GetError> {
         match self.recall(&query) {
             Some(answer) => Ok(answer),
-            None => self.load(query).await,
+            None => self.load(query, caller).await,
         }
     }
 
@@ -122,10 +137,10 @@ impl Cache {
     ///
     /// # Errors
     /// As [`Cache::get`].
-    pub async fn load(&self, query: Query) -> Result<Answer, GetError> {
-        let answer = self.0.wait(&Arc::new(query)).await;
+    pub async fn load(&self, query: Query, caller: Caller) -> Result<Answer, GetError> {
+        let answer = self.0.wait(&Arc::new(query), caller).await;
         match &answer {
-            Ok(answer) => self.0.metrics.answered(answer.outcome()),
+            Ok(answer) => self.0.given(answer),
             Err(error) => self.0.metrics.not_answered(error.as_str()),
         }
         answer
@@ -184,9 +199,29 @@ impl Cache {
         self.0.waiting.taken()
     }
 
+    /// Age of the oldest stale answer given in the last minute or two; zero if there was none.
+    pub fn oldest_answer(&self) -> Duration {
+        self.0.oldest.age(self.0.clock.instant())
+    }
+
+    /// What asking the source would only give now.
+    pub fn source_closed(&self) -> Option<SourceError> {
+        self.0.source.outlook().closed
+    }
+
     /// Now, by the clock that ages are computed with, Unix milliseconds.
     pub fn now_ms(&self) -> u64 {
         self.0.clock.now_ms()
+    }
+}
+
+impl Inner {
+    /// Counts an answer.
+    fn given(&self, answer: &Answer) {
+        self.metrics.answered(answer.outcome());
+        if let Origin::Stale(_) = answer.origin {
+            self.oldest.given(age(answer.fetched_at_ms, self.clock.now_ms()), self.clock.instant());
+        }
     }
 }
 

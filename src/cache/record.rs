@@ -3,7 +3,8 @@
 use bytes::Bytes;
 
 use super::body::Body;
-use super::freshness::{Freshness, Policy, Spread, Windows};
+use super::demand::Demand;
+use super::freshness::{Freshness, Policy, Spread, Windows, age};
 use crate::crypto::{Opened, RecordName};
 
 /// What the upstream said about a question.
@@ -62,6 +63,37 @@ impl Record {
 
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
         self.windows.freshness(self.fetched_at_ms, now_ms)
+    }
+
+    /// The demand for its place, if it can have any.
+    pub(super) fn demand(&self) -> Option<&Demand> {
+        match &self.content {
+            Content::Weather(body) => Some(body.demand()),
+            Content::UnknownPlace => None,
+        }
+    }
+
+    /// Takes over the demand for its place from the record before it, unless they are the same.
+    pub(super) fn follow(&self, before: &Self) {
+        if let (Some(demand), Some(earlier)) = (self.demand(), before.demand())
+            && self.fetched_at_ms != before.fetched_at_ms
+        {
+            demand.follow(earlier, age(before.fetched_at_ms, self.fetched_at_ms));
+        }
+    }
+
+    /// Whether it is worth a call at `now_ms`, when calls are scarcer by the factor `thrift`: the more its place is asked
+    /// for, and the older it is, the rather.
+    pub(super) fn is_worth_renewing(&self, thrift: f64, now_ms: u64) -> bool {
+        let age = age(self.fetched_at_ms, now_ms);
+        let level = self.demand().map_or(1.0, |demand| demand.level(age).max(1.0));
+        thrift <= 1.0 || f64::from(level) * age.div_duration_f64(self.windows.fresh) >= thrift
+    }
+
+    /// Whether it is fresh for less than a tenth of its time still and its place is hot.
+    pub(super) fn is_due_ahead(&self, now_ms: u64) -> bool {
+        let left = self.windows.fresh.saturating_sub(age(self.fetched_at_ms, now_ms));
+        left < self.windows.fresh / 10 && self.demand().is_some_and(Demand::is_hot)
     }
 
     pub(super) fn expires_at_ms(&self) -> u64 {

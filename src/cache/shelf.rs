@@ -7,7 +7,7 @@ use super::freshness::{Policy, is_from_the_future};
 use super::record::{Content, Record};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
-use crate::store::{Store, StoreError};
+use crate::store::{Note, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
 
@@ -66,6 +66,15 @@ impl Shelf {
 
     /// The record about `subject`, under whichever key of the ring it was named, if it opens and was not purged.
     pub(super) async fn find(&self, subject: &str) -> Option<Record> {
+        self.look(subject, |error| self.metrics.record_not_opened(error)).await
+    }
+
+    /// Looks once more for what [`Shelf::find`] has just not found: what does not open is counted already.
+    pub(super) async fn find_again(&self, subject: &str) -> Option<Record> {
+        self.look(subject, |_| ()).await
+    }
+
+    async fn look(&self, subject: &str, unopened: impl Fn(&'static str)) -> Option<Record> {
         let mut names = self.keyring.names(subject);
         let records = names.len();
         if !self.watched.load(Ordering::Acquire) {
@@ -75,12 +84,13 @@ impl Shelf {
         let values = self.store.read(&text).await.ok()?;
 
         let now = self.clock.now_ms();
-        let mut found = names.iter().zip(values).map(|(name, value)| Some((name, self.open(name, &value?, now)?)));
+        let mut found =
+            names.iter().zip(values).map(|(name, value)| Some((name, self.open(name, &value?, now, &unopened)?)));
         let record = found
             .by_ref()
             .take(records)
             .flatten()
-            .filter_map(|(name, opened)| self.read(name, opened))
+            .filter_map(|(name, opened)| self.read(name, opened, &unopened))
             .max_by_key(|record| record.fetched_at_ms);
         for (_, mark) in found.flatten() {
             self.purged_at_ms.fetch_max(mark.times.fetched_at_ms, Ordering::AcqRel);
@@ -89,22 +99,27 @@ impl Shelf {
         record.filter(|record| record.fetched_at_ms > purged_at_ms)
     }
 
-    fn open(&self, name: &RecordName, value: &[u8], now_ms: u64) -> Option<Opened> {
+    fn open(&self, name: &RecordName, value: &[u8], now_ms: u64, unopened: impl Fn(&'static str)) -> Option<Opened> {
         let opened = self.keyring.open(name, value, now_ms);
-        let opened = opened.inspect_err(|error| self.metrics.record_not_opened(word(*error))).ok()?;
+        let opened = opened.inspect_err(|error| unopened(word(*error))).ok()?;
         let from_the_future = is_from_the_future(opened.times.fetched_at_ms, now_ms);
         if from_the_future {
-            self.metrics.record_not_opened("from_the_future");
+            unopened("from_the_future");
         }
         (!from_the_future).then_some(opened)
     }
 
-    fn read(&self, name: &RecordName, opened: Opened) -> Option<Record> {
+    fn read(&self, name: &RecordName, opened: Opened, unopened: impl Fn(&'static str)) -> Option<Record> {
         let record = Record::read(opened, name, &self.policy);
         if record.is_none() {
-            self.metrics.record_not_opened("unknown_kind");
+            unopened("unknown_kind");
         }
         record
+    }
+
+    /// A note for the other replicas.
+    pub(super) fn note(&self, subject: &str) -> Note {
+        Note::new(&self.store, &self.keyring, &self.clock, subject)
     }
 
     /// Seals and stores a record; whether that worked.
@@ -169,7 +184,7 @@ impl Shelf {
         let mut marks = Vec::new();
         for ((mark, name), value) in names.iter().zip(values) {
             let Some(value) = value else { continue };
-            if let Some(opened) = self.open(name, &value, now)
+            if let Some(opened) = self.open(name, &value, now, |error| self.metrics.record_not_opened(error))
                 && *mark == Mark::All
             {
                 self.purged_at_ms.fetch_max(opened.times.fetched_at_ms, Ordering::AcqRel);

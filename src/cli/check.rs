@@ -11,9 +11,9 @@ use super::{Failed, faulty, say};
 use crate::app::Listeners;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
-use crate::store::{Advice, RedisConfig, StoreConfig, examine_redis};
+use crate::store::{Advice, RedisConfig, Store, StoreConfig, StoreState, examine_redis};
 use crate::telemetry::Metrics;
-use crate::upstream::{Upstream, UpstreamConfig};
+use crate::upstream::{Examination, OpenWeatherMap, single_permit};
 use crate::weather::SourceError;
 
 /// A certificate that ends sooner is reported.
@@ -68,7 +68,7 @@ pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
             }
         }
     }
-    upstream(&mut report, config.upstream).await;
+    upstream(&mut report, config).await;
     if report.failed { Err(Failed(1)) } else { Ok(()) }
 }
 
@@ -117,11 +117,12 @@ fn validity(path: &Path, now: SystemTime) -> Verdict {
     }
 }
 
-async fn upstream(report: &mut Report, config: UpstreamConfig) {
-    let examined = match Upstream::new(config, Clock::system(), Metrics::new()) {
+async fn upstream(report: &mut Report, config: Config) {
+    let client = match OpenWeatherMap::new(config.upstream.client.clone(), Clock::system()) {
         Err(error) => return report.add("upstream", Err(advice(error.to_string(), "give a PEM file"))),
-        Ok(upstream) => Arc::new(upstream).examine().await,
+        Ok(client) => client,
     };
+    let examined = ask(&client, config).await;
     let verdict = match &examined {
         Ok(seen) if seen.is_weather => Ok("reachable, and it takes the key".to_owned()),
         Ok(seen) if seen.status == 200 => Err(advice(
@@ -141,6 +142,7 @@ async fn upstream(report: &mut Report, config: UpstreamConfig) {
             "there is no key to ask with",
             "give upstream.api_key_file; keys: https://openweathermap.org/appid",
         )),
+        Err(SourceError::BudgetExhausted { .. }) => Ok("not asked: the calls of the budget are used up now".to_owned()),
         Err(SourceError::Timeout) => {
             Err(advice("does not answer in time", "see upstream.connect_timeout_ms and upstream.timeout_ms"))
         }
@@ -151,6 +153,19 @@ async fn upstream(report: &mut Report, config: UpstreamConfig) {
         Some(date) => report.add("clock", clock(&date, SystemTime::now())),
         None => say("note  clock: not compared, for want of an answer from upstream with a date"),
     }
+}
+
+/// Makes one call, out of the budget of the fleet.
+async fn ask(client: &OpenWeatherMap, config: Config) -> Result<Examination, SourceError> {
+    if !client.has_key() {
+        return Err(SourceError::NoKey);
+    }
+    let clock = Clock::system();
+    let store = Store::start(config.store, clock.clone(), Metrics::new());
+    // An error would mean that the store is gone, and it is held here.
+    let _ = store.state().wait_for(|state| *state != StoreState::Connecting).await;
+    let permit = single_permit(config.upstream.budget, store, Arc::new(config.keyring), clock).await?;
+    client.examine(permit).await
 }
 
 fn clock(date: &str, now: SystemTime) -> Verdict {

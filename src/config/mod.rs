@@ -15,7 +15,7 @@ use crate::http::{AdminConfig, ServerConfig};
 use crate::secret::{Secret, refuse_world_readable};
 use crate::store::{RedisConfig, StoreConfig};
 use crate::telemetry::{LogConfig, LogFormat};
-use crate::upstream::UpstreamConfig;
+use crate::upstream::{BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::ExposeSecret;
 
 pub use reader::Fault;
@@ -23,6 +23,9 @@ use reader::Reader;
 
 /// How much longer than its own limit the upstream's client may take before the load is dropped.
 const LOAD_GRACE: Duration = Duration::from_millis(25);
+
+/// From a permit to the request being on its way, beside connecting.
+const SEND_LAG: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from, besides the compiled-in defaults: later ones win.
 #[derive(Debug, Clone, Default)]
@@ -80,7 +83,7 @@ impl Config {
             reader.fault("admin.listen", "is the same address as server.listen: give it another port");
         }
         let upstream = upstream(&mut reader);
-        let upstream_timeout = upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.timeout);
+        let upstream_timeout = upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.client.timeout);
         let cache = cache(&mut reader, upstream_timeout, server.request_timeout);
         let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
         let store = if in_redis {
@@ -93,7 +96,7 @@ impl Config {
         refuse_unbuilt(&mut reader);
         let mut warnings = unenforced(&mut reader);
         if let Some(upstream) = &upstream
-            && cache.wait_timeout <= upstream.timeout
+            && cache.wait_timeout <= upstream.client.timeout
         {
             let what = "nine tenths of server.request_timeout_ms are not longer than upstream.timeout_ms: \
                         a slow upstream gives 504 unless there is a stale copy in memory";
@@ -174,7 +177,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         readable(reader, "upstream.ca_file", path);
     }
     let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
-    let config = UpstreamConfig {
+    let client = ClientConfig {
         api_key: reader.secret("upstream.api_key"),
         ca_file,
         connect_timeout: reader.millis("upstream.connect_timeout_ms"),
@@ -182,7 +185,20 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),
         base_url: base_url?,
     };
-    Some(config)
+    let budget = budget(reader, client.connect_timeout);
+    Some(UpstreamConfig { client, budget })
+}
+
+fn budget(reader: &mut Reader, connect_timeout: Duration) -> BudgetConfig {
+    let number = |value| u32::try_from(value).unwrap_or(u32::MAX);
+    BudgetConfig {
+        per_minute: number(reader.number("upstream.budget_per_minute", 1..=10_000_000)),
+        per_day: reader.number("upstream.budget_per_day", 0..=u64::MAX / 2),
+        per_month: reader.number("upstream.budget_per_month", 0..=u64::MAX / 2),
+        max_replicas: number(reader.number("upstream.max_replicas", 1..=1_000)),
+        // A call leaves when its connection stands.
+        call_lag: connect_timeout + SEND_LAG,
+    }
 }
 
 fn cache(reader: &mut Reader, upstream_timeout: Duration, request_timeout: Duration) -> CacheConfig {
@@ -340,14 +356,9 @@ fn refuse_unbuilt(reader: &mut Reader) {
 
 /// Settings whose neglect costs efficiency only: accepted, and said so at start when they were changed.
 fn unenforced(reader: &mut Reader) -> Vec<String> {
-    [
-        ("upstream.budget_per_minute", 60),
-        ("upstream.budget_per_day", 0),
-        ("upstream.budget_per_month", 1_000_000),
-        ("access.anonymous_per_minute", 600),
-    ]
-    .into_iter()
-    .filter(|(key, default)| reader.number(key, 0..=u64::MAX / 2) != *default)
-    .map(|(key, _)| format!("{key} has no effect in this version"))
-    .collect()
+    [("access.anonymous_per_minute", 600)]
+        .into_iter()
+        .filter(|(key, default)| reader.number(key, 0..=u64::MAX / 2) != *default)
+        .map(|(key, _)| format!("{key} has no effect in this version"))
+        .collect()
 }

@@ -20,8 +20,8 @@ use tokio_util::sync::CancellationToken;
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
 use crate::secret::Secret;
-use crate::telemetry::Metrics;
-use crate::weather::Location;
+use crate::telemetry::{Metrics, UpstreamReport};
+use crate::weather::{Location, SourceError};
 
 /// A purge names one place; nothing longer belongs here.
 const MAX_BODY_BYTES: usize = 4_096;
@@ -37,8 +37,8 @@ pub struct AdminState {
     pub token: Option<Secret>,
     /// Cancelled when the service stops.
     pub stopping: CancellationToken,
-    /// Whether there is a key to ask the upstream with.
-    pub has_upstream_key: bool,
+    /// How it stands with the upstream.
+    pub upstream: Arc<dyn Fn() -> UpstreamReport + Send + Sync>,
     /// When the service started.
     pub started: Instant,
 }
@@ -57,13 +57,22 @@ pub(super) fn routes(state: AdminState) -> Router {
 /// Ready until it stops. Not a matter of Redis: without it answers come from upstream, and one outage of Redis must not
 /// take every replica out.
 async fn readyz(State(state): State<AdminState>) -> Result<&'static str, Problem> {
-    if state.stopping.is_cancelled() { Err(Problem::draining()) } else { Ok("ready\n") }
+    if state.stopping.is_cancelled() {
+        Err(Problem::draining())
+    } else if state.cache.source_closed() == Some(SourceError::RejectedKey) {
+        // Another replica would be no better off, and copies are still answered.
+        Ok("ready, degraded: OpenWeatherMap refuses the key\n")
+    } else {
+        Ok("ready\n")
+    }
 }
 
 async fn metrics(State(state): State<AdminState>) -> Response {
     let (entries, bytes) = state.cache.memory_size();
     state.metrics.set_memory(entries, bytes);
     state.metrics.set_waiting(state.cache.waiting());
+    state.metrics.set_upstream(&(state.upstream)());
+    state.metrics.set_oldest_answer(state.cache.oldest_answer());
     let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, open_metrics)], state.metrics.render()).into_response()
 }
@@ -82,7 +91,8 @@ async fn status(State(state): State<AdminState>) -> Response {
         "uptime_secs": state.started.elapsed().as_secs(),
         "stopping": state.stopping.is_cancelled(),
         "store": store,
-        "upstream": {"key": state.has_upstream_key},
+        "upstream": (state.upstream)(),
+        "oldest_answer_age_secs": state.cache.oldest_answer().as_secs(),
     });
     ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response()
 }

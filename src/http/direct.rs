@@ -25,7 +25,7 @@ use super::observe::{Asked, Observation, WEATHER, X_REQUEST_ID, method, request_
 use super::{EXPOSED, weather};
 use crate::cache::Cache;
 use crate::telemetry::Metrics;
-use crate::weather::Query;
+use crate::weather::{Caller, Query};
 
 /// An answer at once, or later.
 pub(super) type Answering =
@@ -50,7 +50,12 @@ impl Routes {
     }
 
     /// Answers; what has to wait holds `held` until its answer.
-    pub(super) fn answer<T: Send + 'static>(&self, request: Request<Incoming>, held: impl FnOnce() -> T) -> Answering {
+    pub(super) fn answer<T: Send + 'static>(
+        &self,
+        mut request: Request<Incoming>,
+        caller: Caller,
+        held: impl FnOnce() -> T,
+    ) -> Answering {
         if let Some(direct) = &self.direct
             // A fault of ours must not cost the caller the connection: the other ways of answering tell it.
             && let Some(question) = catch_unwind(AssertUnwindSafe(|| direct.question(&request))).unwrap_or_default()
@@ -62,10 +67,11 @@ impl Routes {
             let (direct, held) = (Arc::clone(direct), held());
             return Either::Right(Box::pin(async move {
                 let _held = held;
-                Ok(direct.wait(question, request).await)
+                Ok(direct.wait(question, caller, request).await)
             }));
         }
         let (mut router, held) = (self.router.clone(), held());
+        request.extensions_mut().insert(caller);
         let answer = router.call(request.map(Body::new));
         Either::Right(Box::pin(async move {
             let _held = held;
@@ -149,9 +155,9 @@ impl Direct {
     }
 
     /// The answer that memory does not have.
-    async fn wait<B>(&self, question: Question, request: Request<B>) -> Response {
+    async fn wait<B>(&self, question: Question, caller: Caller, request: Request<B>) -> Response {
         let observation = Observation::begin(&self.metrics, question.asked(request.headers()));
-        let got = AssertUnwindSafe(self.cache.load(question.query)).catch_unwind().await;
+        let got = AssertUnwindSafe(self.cache.load(question.query, caller)).catch_unwind().await;
         let (response, word) = match got {
             Ok(Ok(answer)) => weather::answered(&answer, self.cache.now_ms(), request.headers(), self.constant.clone()),
             Ok(Err(error)) => weather::not_answered(error),

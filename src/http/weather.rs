@@ -1,7 +1,7 @@
 //! `GET /weather/{location}`: a question in, OpenWeatherMap's bytes out, with the headers that caches understand.
 
 use arrayvec::ArrayString;
-use axum::extract::{RawQuery, State};
+use axum::extract::{Extension, RawQuery, State};
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, VARY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +11,7 @@ use super::coding::negotiate;
 use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
 use crate::cache::{Answer, Body, Cache, Content, GetError, Origin, Windows, age};
-use crate::weather::{Query, SourceError};
+use crate::weather::{Caller, Query, SourceError};
 
 /// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
 const LICENCE: HeaderValue = HeaderValue::from_static(
@@ -20,6 +20,7 @@ const LICENCE: HeaderValue = HeaderValue::from_static(
 
 pub(super) async fn weather(
     State(cache): State<Cache>,
+    Extension(caller): Extension<Caller>,
     uri: Uri,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
@@ -29,7 +30,7 @@ pub(super) async fn weather(
         Ok(query) => query,
         Err(error) => return Problem::from(error).into_response(),
     };
-    match cache.get(query).await {
+    match cache.get(query, caller).await {
         Ok(answer) => {
             let (mut response, word) = answered(&answer, cache.now_ms(), &headers, constant_headers());
             response.extensions_mut().insert(CacheResult(word));

@@ -2,6 +2,7 @@
 //! sealed bytes and numbers, nothing else.
 
 mod memory;
+mod notes;
 mod redis;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 pub use memory::MemoryStore;
+pub use notes::Note;
 use redis::RedisStore;
 pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 

@@ -3,6 +3,7 @@
 //! Labels have few values and never a location, a key, an address or a caller.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -12,6 +13,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use super::UpstreamReport;
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -65,6 +68,14 @@ pub struct Metrics {
     unopened: Family<Labels<1>, Counter>,
     upstream_calls: Family<Labels<1>, Counter>,
     upstream_duration: Histogram,
+    upstream_retries: Counter,
+    permits_refused: Family<Labels<1>, Counter>,
+    budget_left: Family<Labels<1>, Gauge>,
+    budget_limit: Family<Labels<1>, Gauge>,
+    breaker: Family<Labels<1>, Gauge>,
+    paused: Family<Labels<1>, Gauge>,
+    adaptive_factor: Gauge<f64, AtomicU64>,
+    oldest_answer: Gauge,
 }
 
 impl Metrics {
@@ -91,6 +102,14 @@ impl Metrics {
             unopened: Family::default(),
             upstream_calls: Family::default(),
             upstream_duration: histogram(),
+            upstream_retries: Counter::default(),
+            permits_refused: Family::default(),
+            budget_left: Family::default(),
+            budget_limit: Family::default(),
+            breaker: Family::default(),
+            paused: Family::default(),
+            adaptive_factor: Gauge::default(),
+            oldest_answer: Gauge::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -152,6 +171,49 @@ impl Metrics {
             "Time of a call to the upstream",
             Unit::Seconds,
             self.upstream_duration.clone(),
+        );
+        self.register_guards();
+    }
+
+    /// What stands before the upstream.
+    fn register_guards(&mut self) {
+        let registry = &mut self.registry;
+        registry.register("upstream_retries", "Calls that were a second attempt", self.upstream_retries.clone());
+        registry.register(
+            "upstream_permits_refused",
+            "Calls that were not made for lack of budget, by reason: minute, day, month, share, reserved",
+            self.permits_refused.clone(),
+        );
+        registry.register(
+            "upstream_budget_left",
+            "Calls that are left to the fleet, by window, as far as this replica knows",
+            self.budget_left.clone(),
+        );
+        registry.register(
+            "upstream_budget_limit",
+            "Calls that the fleet may make, by window",
+            self.budget_limit.clone(),
+        );
+        registry.register(
+            "upstream_breaker_state",
+            "1 for the state that the breaker is in: admitting, rejecting, probing",
+            self.breaker.clone(),
+        );
+        registry.register(
+            "upstream_paused",
+            "1 while the upstream is not called, by reason: failing, rate_limited, key_rejected",
+            self.paused.clone(),
+        );
+        registry.register(
+            "upstream_adaptive_factor",
+            "By how much more a renewal has to be worth than when there are calls enough",
+            self.adaptive_factor.clone(),
+        );
+        registry.register_with_unit(
+            "cache_oldest_answer_age",
+            "Age of the oldest stale answer given in the last minute or two",
+            Unit::Seconds,
+            self.oldest_answer.clone(),
         );
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
@@ -232,6 +294,37 @@ impl Metrics {
     pub fn upstream_called(&self, outcome: &'static str, took: Duration) {
         self.upstream_calls.get_or_create(&[("outcome", outcome)]).inc();
         self.upstream_duration.observe(took.as_secs_f64());
+    }
+
+    /// A call was repeated.
+    pub fn upstream_retried(&self) {
+        self.upstream_retries.inc();
+    }
+
+    /// A call was not made for lack of budget.
+    pub fn permit_refused(&self, reason: &'static str) {
+        self.permits_refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// How it stands with the upstream now.
+    pub fn set_upstream(&self, report: &UpstreamReport) {
+        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
+        for (window, calls) in report.windows() {
+            self.budget_left.get_or_create(&[("window", window)]).set(gauge(calls.left));
+            self.budget_limit.get_or_create(&[("window", window)]).set(gauge(calls.limit));
+        }
+        for state in ["admitting", "rejecting", "probing"] {
+            self.breaker.get_or_create(&[("state", state)]).set(i64::from(report.breaker.state == state));
+        }
+        for reason in ["failing", "rate_limited", "key_rejected"] {
+            self.paused.get_or_create(&[("reason", reason)]).set(i64::from(report.breaker.reason == Some(reason)));
+        }
+        self.adaptive_factor.set(report.adaptive_factor);
+    }
+
+    /// Age of the oldest stale answer of late.
+    pub fn set_oldest_answer(&self, age: Duration) {
+        self.oldest_answer.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }
 
     /// Everything in the OpenMetrics text format.

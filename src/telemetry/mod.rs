@@ -4,8 +4,10 @@ mod access;
 mod lines;
 mod log;
 mod metrics;
+mod report;
 
 pub use access::Access;
 pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
+pub use report::{BreakerReport, BudgetReport, UpstreamReport, WindowReport};

@@ -1,224 +1,252 @@
-//! The upstream: one bounded call, and what its answer means.
+//! The upstream and what stands before it: nobody calls it without a [`Permit`], and not while it should be left alone.
 //!
-//! `openweather` is the only file that knows that API's paths, parameters and bodies. The key is added to the URL in one
-//! place, here, and a URL with a key in it is never formatted: `reqwest::Error` prints its URL, so every such error is
-//! turned into one of ours at once.
+//! 1. `breaker`: is it to be called at all? It is left alone while it fails, after a 429 and after a 401; then one probe
+//!    at a time finds out. `hold` tells the other replicas of a 429 or a 401, which are about the account.
+//! 2. `budget`: is a call left of those that the plan gives the whole fleet, and for this purpose? That is the permit.
+//! 3. `client`: the call, which uses the permit up. `openweather` is the only file that knows that API's paths, parameters
+//!    and bodies.
+//! 4. `retries`: at most one more, if no answer came at all, with a permit of its own.
 
+mod breaker;
+mod budget;
+mod client;
+mod hold;
 mod openweather;
+mod retries;
 
-use std::error::Error;
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use reqwest::redirect::Policy;
-use reqwest::{Certificate, Client, Response};
-use secrecy::ExposeSecret;
-use url::Url;
+use tokio::time::sleep;
 
 use crate::clock::Clock;
-use crate::secret::Secret;
-use crate::telemetry::Metrics;
-use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
+use crate::crypto::Keyring;
+use crate::store::Store;
+use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
+use crate::weather::{Fetched, Fetching, Outlook, Purpose, Query, Source, SourceError};
+use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
+use budget::{Budget, Refused, RefusedBecause};
+pub use budget::{BudgetConfig, Permit};
+pub use client::{ClientConfig, Examination, OpenWeatherMap, UpstreamError};
+use hold::Hold;
+use retries::RetryBudget;
 
-/// Connections that are kept open when idle; more would only idle, at one call a second.
-const IDLE_CONNECTIONS: usize = 8;
-/// Below the usual 75 s after which servers close idle connections, so that we seldom write into a closing one.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// How to reach OpenWeatherMap.
+/// The upstream: how to reach it, and how often.
 #[derive(Debug, Clone)]
 pub struct UpstreamConfig {
-    /// Scheme, host, port and an optional path before `/data/2.5/weather`.
-    pub base_url: Url,
-    /// The key. Without one nothing can be asked, only answered from the store.
-    pub api_key: Option<Secret>,
-    /// PEM file of the only authorities to trust; the system's when `None`.
-    pub ca_file: Option<PathBuf>,
-    /// For TCP and TLS.
-    pub connect_timeout: Duration,
-    /// For the whole call.
-    pub timeout: Duration,
-    /// Longest body that is read, in bytes after decompression.
-    pub max_body_bytes: usize,
+    /// How to reach it.
+    pub client: ClientConfig,
+    /// How often it may be called.
+    pub budget: BudgetConfig,
 }
 
-/// The upstream cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// The file of authorities is not usable.
-    #[error("upstream.ca_file: {0} holds no usable certificate")]
-    Authorities(PathBuf),
-    /// The TLS client could not be made.
-    #[error("the system's certificate store is not usable: give upstream.ca_file")]
-    Client,
+/// Something that can be called for weather, once for each permit.
+pub trait Call: Send + Sync + 'static {
+    /// Makes one call.
+    fn call<'a>(&'a self, query: &'a Query, permit: Permit) -> Fetching<'a>;
+
+    /// Whether it could be called: there is a key.
+    fn is_ready(&self) -> bool;
 }
 
-/// A client of OpenWeatherMap.
+/// A guarded upstream.
 pub struct Upstream {
-    client: Client,
-    config: UpstreamConfig,
+    call: Arc<dyn Call>,
+    breaker: Arc<Breaker>,
+    budget: Arc<Budget>,
+    limits: BudgetConfig,
+    hold: Hold,
+    retries: RetryBudget,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
 
 impl Upstream {
-    /// Sets the client up; calls nobody.
-    ///
-    /// # Errors
-    /// The authorities are not usable.
-    pub fn new(config: UpstreamConfig, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, UpstreamError> {
-        let mut builder = Client::builder()
-            .user_agent(concat!("stratus/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(config.connect_timeout)
-            .timeout(config.timeout)
-            .pool_max_idle_per_host(IDLE_CONNECTIONS)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            // A redirect would carry the key to wherever it points.
-            .redirect(Policy::none())
-            .referer(false)
-            // A proxy taken from the environment would see the key of a plain http:// upstream.
-            .no_proxy()
-            .https_only(config.base_url.scheme() == "https");
-        if let Some(path) = &config.ca_file {
-            let unusable = || UpstreamError::Authorities(path.clone());
-            let pem = std::fs::read(path).map_err(|_| unusable())?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(|_| unusable())?;
-            if authorities.is_empty() {
-                return Err(unusable());
+    /// Puts the guards before `call`; needs a Tokio runtime. The budget is counted in `store`, for all replicas that share
+    /// it.
+    pub fn new(
+        call: Arc<dyn Call>,
+        budget: BudgetConfig,
+        store: Store,
+        keyring: Arc<Keyring>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let limits = budget;
+        let budget = Budget::start(limits, store.clone(), Arc::clone(&keyring), clock.clone());
+        Self {
+            call,
+            breaker: Arc::new(Breaker::new(Settings::default())),
+            budget,
+            limits,
+            hold: Hold::new(store, keyring, clock.clone()),
+            retries: RetryBudget::default(),
+            clock,
+            metrics,
+        }
+    }
+
+    /// Asks, and once more if that may help.
+    async fn ask(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
+        if !self.call.is_ready() {
+            return Err(SourceError::NoKey);
+        }
+        self.retries.called();
+        let fetched = self.attempt(query, purpose).await;
+        // No answer came, or one from a gateway on the way: the question may be put again.
+        if fetched == Err(SourceError::Unavailable) && self.retries.take() {
+            sleep(retries::pause()).await;
+            self.metrics.upstream_retried();
+            // What the first attempt said is better than that there is no second one.
+            return self.attempt(query, purpose).await.map_err(|error| match error {
+                SourceError::Paused { .. } | SourceError::BudgetExhausted { .. } | SourceError::OverShare { .. } => {
+                    SourceError::Unavailable
+                }
+                error => error,
+            });
+        }
+        fetched
+    }
+
+    async fn attempt(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
+        let admission = self.admit().await?;
+        let permit = match self.budget.permit(purpose).await {
+            Ok(permit) => permit,
+            Err(refused) => {
+                admission.cancelled();
+                self.metrics.permit_refused(refused.reason.as_str());
+                return Err(refusal(&refused));
             }
-            builder = builder.tls_certs_only(authorities);
-        }
-        let client = builder.build().map_err(|_| match &config.ca_file {
-            Some(path) => UpstreamError::Authorities(path.clone()),
-            None => UpstreamError::Client,
-        })?;
-        Ok(Self { client, config, clock, metrics })
-    }
-
-    /// Whether there is a key to ask with.
-    pub fn has_key(&self) -> bool {
-        self.config.api_key.is_some()
-    }
-
-    async fn call(&self, query: &Query) -> Result<Fetched, SourceError> {
-        let secret = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?;
-        let key = secret.read().map_err(|error| {
-            tracing::error!("the upstream's key cannot be used: {error}");
-            SourceError::NoKey
-        })?;
-        let mut url = self.config.base_url.clone();
-        openweather::write_request(&mut url, query, key.expose_secret());
-
-        let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;
-        let status = response.status();
-        let retry_after = openweather::retry_after(response.headers());
-        if status.is_redirection() {
-            return Err(SourceError::Failed);
-        }
-        // The status says enough of a failure, whatever becomes of its body.
-        let body = match self.body(response).await {
-            Err(_) if !status.is_success() => Bytes::new(),
-            body => body?,
         };
-        openweather::judge(status.as_u16(), &body, retry_after)?;
-        if repeats(&body, key.expose_secret()) {
-            tracing::error!("the upstream repeated our key in an answer, which is not passed on");
-            return Err(SourceError::InvalidResponse);
-        }
-        Ok(Fetched { body, fetched_at_ms: self.clock.now_ms() })
+        let began = Instant::now();
+        let fetched = self.call.call(query, permit).await;
+        let outcome = fetched.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
+        self.metrics.upstream_called(outcome, began.elapsed());
+        self.settle(admission, fetched.as_ref().err().copied()).await;
+        fetched
     }
 
-    /// Reads at most the configured number of bytes.
-    async fn body(&self, mut response: Response) -> Result<Bytes, SourceError> {
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response
-            .chunk()
-            .await
-            .map_err(|error| if error.is_timeout() { SourceError::Timeout } else { SourceError::InvalidResponse })?
-        {
-            if body.len() + chunk.len() > self.config.max_body_bytes {
-                return Err(SourceError::InvalidResponse);
+    /// Whether it is to be called at all, by what this replica and the others know.
+    async fn admit(&self) -> Result<Admission, SourceError> {
+        let now = self.clock.instant();
+        let admission = self.breaker.admit(now).map_err(rejection)?;
+        let Some((reason, left)) = self.hold.heard().await else { return Ok(admission) };
+        admission.cancelled();
+        log(self.breaker.hold(now, reason, left));
+        Err(rejection(Rejected { reason, retry_after: left }))
+    }
+
+    /// Tells the breaker what came of a call, and the other replicas what they should know.
+    async fn settle(&self, admission: Admission, error: Option<SourceError>) {
+        let now = self.clock.instant();
+        let change = match error {
+            // An unknown place is an answer.
+            None | Some(SourceError::UnknownLocation) => admission.succeeded(now),
+            Some(SourceError::BudgetExhausted { retry_after }) => admission.rate_limited(now, retry_after),
+            Some(SourceError::RejectedKey) => admission.key_rejected(now),
+            Some(SourceError::NoKey) => {
+                admission.cancelled();
+                return;
             }
-            body.extend_from_slice(&chunk);
+            Some(error) => {
+                tracing::warn!(outcome = error.as_str(), "the upstream gave no weather");
+                admission.failed(now)
+            }
+        };
+        log(change);
+        match change {
+            Change::Opened(reason, pause) => self.hold.tell(reason, pause).await,
+            Change::Closed | Change::None => {}
         }
-        Ok(body.freeze())
     }
 
-    /// The upstream's status and `Date` header for a question whose answer is known to exist: for `stratus check`.
-    ///
-    /// # Errors
-    /// As [`Source::fetch`].
-    pub async fn examine(&self) -> Result<Examination, SourceError> {
-        let mut url = self.config.base_url.clone();
-        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.read().map_err(|_| SourceError::NoKey)?;
-        let query = Query::parse("London", "").map_err(|_| SourceError::Failed)?;
-        openweather::write_request(&mut url, &query, key.expose_secret());
-        let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;
-        let date = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
-        let status = response.status().as_u16();
-        let retry_after = openweather::retry_after(response.headers());
-        let body = self.body(response).await.unwrap_or_default();
-        Ok(Examination { status, is_weather: openweather::judge(status, &body, retry_after).is_ok(), date })
-    }
-}
-
-/// What [`Upstream::examine`] saw.
-#[derive(Debug)]
-pub struct Examination {
-    /// The status code.
-    pub status: u16,
-    /// The body is weather.
-    pub is_weather: bool,
-    /// The `Date` header (RFC 9110, section 6.6.1).
-    pub date: Option<String>,
-}
-
-/// Whether a body holds the key. A key is 32 characters; something much shorter may stand in a body by chance.
-fn repeats(body: &[u8], key: &str) -> bool {
-    key.len() >= 16 && body.windows(key.len()).any(|window| window == key.as_bytes())
-}
-
-/// The only place that looks at an error of the client: it holds the URL with the key and is dropped here.
-fn unsent(error: &reqwest::Error) -> SourceError {
-    if error.is_timeout() {
-        SourceError::Timeout
-    } else if error.is_connect() || closed_unanswered(error) {
-        SourceError::Unavailable
-    } else {
-        SourceError::InvalidResponse
-    }
-}
-
-/// The connection ended before the head of an answer.
-fn closed_unanswered(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(error) = source {
-        if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message)
-            || error.is::<io::Error>()
-        {
-            return true;
+    /// How it stands with the upstream, for operators.
+    pub fn report(&self) -> UpstreamReport {
+        let breaker = self.breaker.state(self.clock.instant());
+        let left = self.budget.left();
+        UpstreamReport {
+            key: self.call.is_ready(),
+            breaker: BreakerReport {
+                state: breaker.state.as_str(),
+                reason: breaker.reason.map(Reason::as_str),
+                retry_in_secs: breaker.reopens_in.map(|left| left.as_secs()),
+            },
+            budget: BudgetReport {
+                minute: WindowReport { limit: u64::from(self.limits.per_minute), left: u64::from(left.minute) },
+                day: left.day.map(|left| WindowReport { limit: self.limits.per_day, left }),
+                month: left.month.map(|left| WindowReport { limit: self.limits.per_month, left }),
+                own_part_only: left.store_away || left.quiet,
+            },
+            adaptive_factor: left.thrift,
         }
-        source = error.source();
     }
-    false
+}
+
+/// A permit for one call beside the service, out of the same budget: for `stratus check`.
+///
+/// # Errors
+/// There is none left now.
+pub async fn single_permit(
+    budget: BudgetConfig,
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+) -> Result<Permit, SourceError> {
+    let budget = Budget::start(budget, store, keyring, clock);
+    budget.permit(Purpose::Renewal).await.map_err(|refused| refusal(&refused))
 }
 
 impl Source for Upstream {
-    fn fetch<'a>(&'a self, query: &'a Query, _purpose: Purpose) -> Fetching<'a> {
-        Box::pin(async move {
-            let began = Instant::now();
-            let fetched = self.call(query).await;
-            let outcome = fetched.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
-            self.metrics.upstream_called(outcome, began.elapsed());
-            if let Err(error) = &fetched
-                && *error != SourceError::UnknownLocation
-            {
-                tracing::warn!(outcome, "the upstream gave no weather");
-            }
-            fetched
-        })
+    fn fetch<'a>(&'a self, query: &'a Query, purpose: Purpose) -> Fetching<'a> {
+        Box::pin(self.ask(query, purpose))
+    }
+
+    fn outlook(&self) -> Outlook {
+        let breaker = self.breaker.state(self.clock.instant());
+        let rejecting = breaker.state != State::Admitting;
+        let closed = breaker
+            .reason
+            .filter(|_| rejecting)
+            .zip(breaker.reopens_in.filter(|left| !left.is_zero()))
+            .map(|(reason, retry_after)| rejection(Rejected { reason, retry_after }));
+        Outlook { thrift: self.budget.thrift(), closed }
+    }
+}
+
+fn rejection(rejected: Rejected) -> SourceError {
+    let retry_after = rejected.retry_after;
+    match rejected.reason {
+        Reason::Failing => SourceError::Paused { retry_after },
+        Reason::RateLimited => SourceError::BudgetExhausted { retry_after },
+        Reason::KeyRejected => SourceError::RejectedKey,
+    }
+}
+
+fn refusal(refused: &Refused) -> SourceError {
+    let retry_after = refused.retry_after;
+    match refused.reason {
+        RefusedBecause::Share => SourceError::OverShare { retry_after },
+        _ => SourceError::BudgetExhausted { retry_after },
+    }
+}
+
+/// One line when it changes, not one for each call.
+fn log(change: Change) {
+    let secs = |pause: Duration| pause.as_secs();
+    match change {
+        Change::None => {}
+        Change::Closed => tracing::info!("the upstream answers again"),
+        Change::Opened(Reason::Failing, pause) => {
+            tracing::warn!(pause_secs = secs(pause), "the upstream keeps failing and is left alone for a while");
+        }
+        Change::Opened(Reason::RateLimited, pause) => tracing::error!(
+            pause_secs = secs(pause),
+            "the upstream says that our account has made too many calls (429): does something else use its key? \
+             see upstream.budget_per_minute"
+        ),
+        Change::Opened(Reason::KeyRejected, pause) => tracing::error!(
+            pause_secs = secs(pause),
+            "the upstream refuses our key (401): replace upstream.api_key; a new key can take two hours to work"
+        ),
     }
 }

@@ -18,6 +18,7 @@ mod query;
 mod aliases_tests;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
@@ -39,6 +40,17 @@ pub struct Fetched {
 /// Who asks, as a number that says nothing else: callers are only ever told apart by it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Caller(pub u64);
+
+impl From<IpAddr> for Caller {
+    /// An IPv4 address, or the /64 of an IPv6 address, which is what one customer has (RFC 6177).
+    fn from(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self(u64::from(address.to_bits())),
+            #[allow(clippy::cast_possible_truncation, reason = "the upper half has 64 bits")]
+            IpAddr::V6(address) => Self((address.to_bits() >> 64) as u64),
+        }
+    }
+}
 
 /// What a call is for: when calls are scarce, not every purpose is worth one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

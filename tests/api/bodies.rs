@@ -79,10 +79,13 @@ async fn every_recorded_error_gets_its_code_and_is_never_stored() {
     for (name, body) in recorded("errors").unwrap_or_else(own) {
         let (status, expected_status, code) = expected(&name);
         upstream.once(Reply::json(status, body));
+        // However long the upstream was left alone after the one before.
+        service.clock.advance(Duration::from_secs(7_200));
         let failed = service.get("/weather/London").await;
         assert_eq!((failed.status.as_u16(), failed.code().as_str()), (expected_status, code), "{name}");
     }
     upstream.once(Reply::json(200, body("London")));
+    service.clock.advance(Duration::from_secs(7_200));
     assert_eq!(service.get("/weather/London").await.x_cache(), "MISS");
 }
 

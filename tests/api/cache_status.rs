@@ -38,6 +38,9 @@ async fn an_answer_from_memory_through_all_its_ages() {
     clock.advance(Duration::from_secs(60));
     came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-71; detail=memory");
     upstream.reply(Reply::json(200, body("Rome")));
+    // Not asked again before its pause is over.
+    came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-71; detail=memory");
+    clock.advance(Duration::from_secs(2));
     came_about(&service.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=200; stored");
     came_about(&service.get(ROME).await, "HIT", "stratus; hit; ttl=300; detail=memory");
 }
@@ -54,6 +57,7 @@ async fn an_answer_from_redis_through_all_its_ages() {
     service.clock.advance(Duration::from_secs(60));
     came_about(&service.get(ROME).await, "STALE", "stratus; hit; ttl=-71; detail=redis");
     upstream.reply(Reply::json(200, body("Rome")));
+    service.clock.advance(Duration::from_secs(2));
     came_about(&service.get(ROME).await, "MISS", "stratus; fwd=stale; fwd-status=200; stored");
 }
 

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::harness::{Answer, Gate, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
 
 const UNKNOWN: &str = r#"{"cod":"404","message":"city not found"}"#;
+const LEFT_ALONE: Duration = Duration::from_secs(1_000);
 const MEMORY_BYTES: u64 = 1 << 20;
 
 /// A service, and what it was asked and told its callers.
@@ -131,8 +132,8 @@ impl Counted {
     /// Some of everything that can be asked and answered.
     async fn everything(&mut self, prefix: &str) {
         let place = |name: &str| format!("/weather/{prefix}{name}");
-        self.hits(&place).await;
         self.failures(&place).await;
+        self.hits(&place).await;
         self.crowd(&place("crowd")).await;
         self.refusals(&place("refused")).await;
         // Not new, not old: given, and asked anew behind it.
@@ -145,6 +146,7 @@ impl Counted {
         self.upstream.reply(Reply::json(500, ""));
         self.ask(&place("crowd"), "stale").await;
         self.upstream.reply(Reply::json(200, body("x")));
+        self.service.clock.advance(LEFT_ALONE);
     }
 
     async fn hits(&mut self, place: &impl Fn(&str) -> String) {
@@ -167,13 +169,17 @@ impl Counted {
 
     async fn failures(&mut self, place: &impl Fn(&str) -> String) {
         for status in [500, 503, 401, 429, 200] {
-            self.upstream.once(Reply::json(status, "no weather"));
+            self.upstream.reply(Reply::json(status, "no weather"));
             self.ask(&place("fails"), "failed").await;
+            // However long the upstream is left alone for it.
+            self.service.clock.advance(LEFT_ALONE);
         }
+        self.upstream.reply(Reply::json(200, body("x")));
         self.upstream.stop();
         self.ask(&place("fails"), "failed").await;
         self.refused += 1;
         self.upstream.restart().await;
+        self.service.clock.advance(LEFT_ALONE);
     }
 
     /// As many as may wait ask the same at once, and one more. In one thread, where a request that is in flight waits.

@@ -87,7 +87,8 @@ async fn only_one_waits_for_a_hung_redis(service: &mut Service) {
     for _ in 0..30 {
         ask(service, "oslo", "MISS").await;
     }
-    assert_eq!((service.metric(READ_TIMEOUTS).await, service.metric(READS_AWAY).await), (1, 30));
+    assert_eq!(service.metric(READ_TIMEOUTS).await, 1);
+    assert!(service.metric(READS_AWAY).await >= 30);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -54,6 +54,11 @@ async fn a_failed_renewal_harms_nobody_and_the_next_one_succeeds() {
     assert_eq!(service.get("/weather/Rome").await.x_cache(), "STALE");
     upstream.wait_for_calls(2).await;
     upstream.reply(Reply::json(200, body("new")));
+    let mut loads = 0;
+    while loads < 1 {
+        loads = service.metric(r#"stratus_cache_loads_total{outcome="failed"}"#).await;
+    }
+    service.clock.advance(Duration::from_secs(1));
     assert_eq!(renewed(&service, "/weather/Rome").await, body("new"));
 }
 

@@ -11,6 +11,8 @@ use crate::harness::{API_KEY, Answer, Redis, Reply, ScriptedUpstream, Service, S
 const WORDS: &str = "canary-words-of-the-upstream";
 /// Past the time in which a copy is given anyway, within the time for which one is kept.
 const STALE_AFTER: Duration = Duration::from_secs(361);
+/// Longer than the upstream is left alone for any fault.
+const LEFT_ALONE: Duration = Duration::from_secs(1_000);
 
 /// What the upstream does, and the status and code that a caller gets for it.
 struct Fault {
@@ -135,6 +137,8 @@ fn assert_problem(name: &str, answer: &Answer, status: u16, code: &str) {
 
 /// Nothing was kept of a failure: the next question goes to the upstream and gets the right bytes.
 async fn assert_nothing_stored(name: &str, service: &Service) {
+    // However long the upstream was left alone.
+    service.clock.advance(LEFT_ALONE);
     let next = service.get("/weather/Oslo").await;
     assert_eq!((next.status.as_u16(), next.x_cache()), (200, "MISS"), "{name}");
     assert_eq!(next.text(), body("Oslo"), "{name}");
@@ -243,8 +247,8 @@ async fn a_compressed_body_comes_out_as_it_was_before() {
 async fn without_a_key_nothing_is_asked_and_what_is_kept_is_still_answered() {
     let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("Oslo"))).await, Redis::start().await);
     let with_key = Setup::redis(&upstream, &redis).start().await;
-    let clock = with_key.clock.clone();
     assert_nothing_stored("no key", &with_key).await;
+    let clock = with_key.clock.clone();
 
     let service = Setup::redis(&upstream, &redis).set("upstream.api_key", "").clock(&clock).start().await;
     assert_problem("no key", &service.get("/weather/Rome").await, 503, "no-upstream-key");

@@ -85,6 +85,8 @@ impl Link {
             Err(_) => Trouble::CommandTimeout,
         };
         let report = || {
+            // At once, so that not even this request waits for it twice.
+            self.live.compare_and_swap(&live, None);
             // A full queue already holds a report, and the supervisor needs only one.
             let _ = self.broken.try_send((live.generation, trouble));
         };

@@ -16,12 +16,12 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::harness::standstill::{Outside, patiently, standing_still, tasks, until};
-use crate::harness::{Gate, Reply, ScriptedUpstream, Service, Setup, answer, body};
+use crate::harness::{CALLER, Gate, Reply, ScriptedUpstream, Service, Setup, answer, body};
 use source::{Scripted, body_of, config, count, lost, query, weather};
 
 /// Asks the same so many times at once.
 async fn crowd(cache: &Cache, callers: usize) -> Vec<Result<Answer, GetError>> {
-    patiently(join_all((0..callers).map(|_| cache.get(query(1))))).await.expect("answers")
+    patiently(join_all((0..callers).map(|_| cache.get(query(1), CALLER)))).await.expect("answers")
 }
 
 /// Waits until so many requests are being answered, beside the one that asks.
@@ -63,7 +63,7 @@ async fn ten_thousand_callers_of_one_cold_key_cost_one_call() {
     let mut callers = JoinSet::new();
     for _ in 0..10_000 {
         let cache = cache.clone();
-        callers.spawn(async move { cache.get(query(1)).await });
+        callers.spawn(async move { cache.get(query(1), CALLER).await });
     }
     let answers: Vec<_> = callers.join_all().await.into_iter().map(|answer| answer.expect("an answer")).collect();
     assert_eq!((answers.len(), source.calls(), tasks()), (10_000, 1, 0));
@@ -120,7 +120,7 @@ async fn a_load_that_is_lost_twice_is_given_up_and_its_key_is_usable_afterwards(
     let answers = crowd(&cache, 20).await;
     assert!(answers.iter().all(|answer| *answer == Err(GetError::Lost)), "{answers:?}");
     assert_eq!((source.calls(), tasks(), count(&metrics, r#"stratus_cache_loads_total{outcome="lost"}"#)), (2, 0, 2));
-    let next = cache.get(query(1)).await.expect("an answer");
+    let next = cache.get(query(1), CALLER).await.expect("an answer");
     assert_eq!((body_of(&next), source.calls()), (body("call 3"), 3));
 }
 
@@ -128,10 +128,10 @@ async fn a_load_that_is_lost_twice_is_given_up_and_its_key_is_usable_afterwards(
 async fn where_there_is_a_copy_a_lost_load_is_no_loss_and_a_lost_renewal_is_counted() {
     let source = Scripted::new(|call| async move { if call == 1 { weather(call) } else { lost() } });
     let (cache, metrics) = source.cache(|_| ());
-    cache.get(query(1)).await.expect("an answer");
+    cache.get(query(1), CALLER).await.expect("an answer");
     for (age_secs, loads) in [(301, 1), (400, 3)] {
         source.clock.advance(Duration::from_secs(age_secs));
-        let stale = cache.get(query(1)).await.expect("a copy");
+        let stale = cache.get(query(1), CALLER).await.expect("a copy");
         assert_eq!((stale.origin, body_of(&stale)), (Origin::Stale("memory"), body("call 1")));
         until("the renewal ends", || tasks() == 0).await.expect("no task is left");
         let lost = count(&metrics, r#"stratus_cache_loads_total{outcome="lost"}"#);
@@ -173,7 +173,7 @@ async fn a_load_that_never_ends_is_dropped_at_its_deadline_and_its_key_is_usable
         Scripted::new(|call| async move { if call == 1 { std::future::pending().await } else { weather(call) } });
     let (cache, metrics) = source.cache(|config| config.load_timeout = Duration::from_secs(2));
     let began = Instant::now();
-    let answers = join_all((0..20).map(|_| cache.get(query(1)))).await;
+    let answers = join_all((0..20).map(|_| cache.get(query(1), CALLER))).await;
     assert!(answers.iter().all(|answer| *answer == Err(GetError::Source(SourceError::Timeout))), "{answers:?}");
     // By the clock of the timers, which stands still while something is done.
     let late = began.elapsed() - Duration::from_secs(2);
@@ -182,7 +182,8 @@ async fn a_load_that_never_ends_is_dropped_at_its_deadline_and_its_key_is_usable
     assert_eq!(count(&metrics, r#"stratus_cache_loads_total{outcome="failed"}"#), 1);
 
     tokio::time::advance(Duration::from_millis(50) - late).await;
-    let next = cache.get(query(1)).await.expect("an answer");
+    source.clock.advance(Duration::from_secs(1));
+    let next = cache.get(query(1), CALLER).await.expect("an answer");
     assert_eq!((body_of(&next), source.calls()), (body("call 2"), 2));
 }
 
@@ -195,7 +196,7 @@ async fn who_waits_too_long_is_told_so_and_what_the_load_brings_is_kept() {
         weather(call)
     });
     let (cache, _) = source.cache(|config| config.wait_timeout = Duration::from_secs(1));
-    let early = cache.get(query(1)).await;
+    let early = cache.get(query(1), CALLER).await;
     assert_eq!((early, source.under_way()), (Err(GetError::WaitTimeout), 1));
     tokio::time::advance(Duration::from_secs(2)).await;
     until("the load ends", || tasks() == 0).await.expect("no task is left");
@@ -207,9 +208,9 @@ async fn who_waits_too_long_is_told_so_and_what_the_load_brings_is_kept() {
 async fn who_waits_too_long_gets_a_stale_copy_where_there_is_one() {
     let (source, open) = Scripted::gated(1);
     let (cache, metrics) = source.cache(|config| config.wait_timeout = Duration::from_secs(1));
-    cache.get(query(1)).await.expect("an answer");
+    cache.get(query(1), CALLER).await.expect("an answer");
     source.clock.advance(Duration::from_secs(400));
-    let stale = cache.get(query(1)).await.expect("a copy");
+    let stale = cache.get(query(1), CALLER).await.expect("a copy");
     assert_eq!((stale.origin, body_of(&stale)), (Origin::Stale("memory"), body("call 1")));
     assert_eq!(count(&metrics, r#"stratus_cache_answers_total{result="stale"}"#), 1);
     open.send_replace(true);
@@ -243,7 +244,7 @@ fn what_came_just_before_somebody_waited_too_long_is_fresh_and_said_to_be() {
         until("Redis is used", || *cache.store_state().borrow() == StoreState::Up).await.expect("a Redis");
         let asking = tokio::spawn({
             let cache = cache.clone();
-            async move { cache.get(query(1)).await }
+            async move { cache.get(query(1), CALLER).await }
         });
         until("the upstream is asked", || source.calls() == 1).await.expect("a call");
         // What it says is in memory at once, and not in Redis for a long while.
@@ -328,7 +329,7 @@ async fn so_many_renewals_are_under_way_at_once_and_no_more() {
     let (source, open) = Scripted::gated(PLACES);
     let (cache, _) = source.cache(|_| ());
     for id in 1..=PLACES {
-        cache.get(query(id)).await.expect("an answer");
+        cache.get(query(id), CALLER).await.expect("an answer");
     }
     source.clock.advance(Duration::from_secs(310));
     let recalled = |origin| {

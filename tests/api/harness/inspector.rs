@@ -1,14 +1,27 @@
 //! Somebody who holds Redis: sees and changes everything in it, byte for byte (which redis-cli cannot).
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use redis::aio::MultiplexedConnection;
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo, TlsCertificates, ToRedisArgs,
 };
 
+use stratus::crypto::Keyring;
+
 use super::Redis;
 
+/// More slots than these the budget of a minute is never cut into.
+const BUDGET_SLOTS: usize = 120;
+
 /// A connection of a user who may do everything; true of no deployment.
-pub(crate) struct Inspector(MultiplexedConnection);
+pub(crate) struct Inspector {
+    connection: MultiplexedConnection,
+    keys: PathBuf,
+    /// Every key file that there has been.
+    rings: HashSet<String>,
+}
 
 impl Inspector {
     /// Restarts the server with such a user, so everything in it is gone.
@@ -22,12 +35,17 @@ impl Inspector {
         let login = redis::RedisConnectionInfo::default().set_username("inspector").set_password("inspector");
         let info = address.into_connection_info().expect("an address").set_redis_settings(login);
         let client = Client::build_with_tls(info, certificates).expect("a client");
-        Self(client.get_multiplexed_async_connection().await.expect("a connection"))
+        let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        Self { connection, keys: redis.secret("encryption-keys"), rings: HashSet::new() }
     }
 
     /// Runs a command.
     pub(crate) async fn run<T: FromRedisValue>(&mut self, name: &str, arguments: impl ToRedisArgs) -> T {
-        redis::cmd(name).arg(arguments).query_async(&mut self.0).await.unwrap_or_else(|error| panic!("{name}: {error}"))
+        redis::cmd(name)
+            .arg(arguments)
+            .query_async(&mut self.connection)
+            .await
+            .unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// The name of every key there is.
@@ -45,9 +63,22 @@ impl Inspector {
         }
     }
 
-    /// The one name that is not among these.
-    pub(crate) async fn new_name(&mut self, known: &[String]) -> String {
+    /// The name of every record and mark: not of what replicas count and tell each other about the upstream.
+    pub(crate) async fn records(&mut self) -> Vec<String> {
+        self.rings.insert(std::fs::read_to_string(&self.keys).expect("the keys"));
+        let rings: Vec<_> = self.rings.iter().map(|ring| Keyring::parse(ring).expect("good keys")).collect();
+        let notes = ["budget epoch", "budget quiet", "upstream hold"].map(str::to_owned);
+        let slots = (0..BUDGET_SLOTS).map(|slot| format!("budget slot {slot}"));
+        let names = |subject: String| rings.iter().flat_map(|ring| ring.names(&subject)).collect::<Vec<_>>();
+        let others: HashSet<_> = notes.into_iter().chain(slots).flat_map(names).collect();
         let mut names = self.names().await;
+        names.retain(|name| !others.iter().any(|other| other.as_str() == name));
+        names
+    }
+
+    /// The one name of a record that is not among these.
+    pub(crate) async fn new_name(&mut self, known: &[String]) -> String {
+        let mut names = self.records().await;
         names.retain(|name| !known.contains(name));
         assert_eq!(names.len(), 1, "{names:?}");
         names.remove(0)

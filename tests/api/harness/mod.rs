@@ -22,7 +22,8 @@ use stratus::demo::redis_server::RedisServer;
 use stratus::provision;
 use stratus::store::Store;
 use stratus::telemetry::Metrics;
-use stratus::upstream::Upstream;
+use stratus::upstream::{OpenWeatherMap, Upstream};
+use stratus::weather::Caller;
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -35,6 +36,8 @@ pub(crate) use upstream::{Gate, Reply, ScriptedUpstream};
 
 /// The key that the service asks the upstream with: it must show up nowhere but in upstream requests.
 pub(crate) const API_KEY: &str = "canary0key0of0the0upstream0a1b2c3";
+/// Who asks, where no connection tells.
+pub(crate) const CALLER: Caller = Caller(0x7f00_0001);
 /// When the tests' clock begins, Unix milliseconds.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;
 /// Nothing that is waited for takes this long, unless it is broken.
@@ -166,6 +169,9 @@ impl Setup {
             ("upstream.base_url", &upstream.url()),
             ("upstream.api_key", API_KEY),
             ("store.backend", "memory"),
+            // Tests of the budget set their own.
+            ("upstream.budget_per_minute", "1000000"),
+            ("upstream.budget_per_month", "0"),
             // So that ages and seconds left can be told beforehand; tests of the jitter set their own.
             ("cache.jitter_percent", "0"),
         ];
@@ -218,9 +224,11 @@ impl Setup {
         let sources = Sources { overrides: self.settings, ..Sources::default() };
         let config = Config::load(&sources).expect("a configuration without faults");
         let clock = self.clock.clock();
-        let upstream = Upstream::new(config.upstream, clock.clone(), Metrics::new()).expect("a client");
         let store = Store::start(config.store, clock.clone(), Metrics::new());
         let keyring = Arc::new(config.keyring);
+        let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone()).expect("a client"));
+        let (ring, budget) = (Arc::clone(&keyring), config.upstream.budget);
+        let upstream = Upstream::new(client, budget, store.clone(), ring, clock.clone(), Metrics::new());
         let cache = Cache::start(config.cache, keyring, store, Arc::new(upstream), clock, Metrics::new());
         let up = cache.store_state().wait_for(|state| *state == StoreState::Up).await.is_ok();
         assert!(up, "the store comes up");

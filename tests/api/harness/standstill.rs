@@ -24,14 +24,32 @@ pub(crate) fn standing_still<T>(test: impl Future<Output = T>) -> T {
     })
 }
 
+/// Turns the timers a little when nothing has happened for a while: who finds a lease that a lost load has left behind looks
+/// again after some milliseconds.
+struct Nudge(Instant);
+
+impl Nudge {
+    const AFTER: Duration = Duration::from_millis(20);
+    const BY: Duration = Duration::from_millis(5);
+
+    async fn a_while_later(&mut self) {
+        yield_now().await;
+        if self.0.elapsed() > Self::AFTER {
+            tokio::time::advance(Self::BY).await;
+            self.0 = Instant::now();
+        }
+    }
+}
+
 /// Waits for what happens in real time, while the timers stand still.
 pub(crate) async fn until(what: &str, mut happened: impl FnMut() -> bool) -> Result<(), String> {
     let begun = Instant::now();
+    let mut nudge = Nudge(begun);
     while !happened() {
         if begun.elapsed() > PATIENCE {
             return Err(format!("it does not happen that {what}"));
         }
-        yield_now().await;
+        nudge.a_while_later().await;
     }
     Ok(())
 }
@@ -53,11 +71,12 @@ pub(crate) async fn wind_until(what: &str, mut happened: impl FnMut() -> bool) -
 pub(crate) async fn patiently<T>(waiting: impl Future<Output = T>) -> Result<T, String> {
     let mut waiting = std::pin::pin!(waiting);
     let begun = Instant::now();
+    let mut nudge = Nudge(begun);
     while begun.elapsed() < PATIENCE {
         tokio::select! {
             biased;
             done = &mut waiting => return Ok(done),
-            () = yield_now() => {}
+            () = nudge.a_while_later() => {}
         }
     }
     Err("somebody waits for ever".into())

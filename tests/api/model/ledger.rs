@@ -1,6 +1,7 @@
 //! What the cache owes: what it was given to keep, what was purged, and the rules that every answer is held to.
 
 use std::collections::BTreeSet;
+use std::mem::discriminant;
 use std::time::Duration;
 
 use stratus::cache::{Answer, Content, Freshness, GetError, Origin, Policy, Windows};
@@ -161,9 +162,12 @@ impl Ledger {
         in_memory.as_ref().or(on_shelf.as_ref().filter(|_| self.up))
     }
 
-    /// Whether there is a fresh copy: then nobody needs to ask.
+    /// Whether there is a copy that is fresh for more than the last tenth of its time: then nobody needs to ask.
     pub(super) fn is_fresh(&self, key: usize) -> bool {
-        self.held(key).is_some_and(|held| held.freshness(self.now_ms()) == Freshness::Fresh)
+        self.held(key).is_some_and(|held| {
+            let ahead = Windows { fresh: held.windows.fresh * 9 / 10, ..held.windows };
+            ahead.freshness(held.fetched_at_ms, self.now_ms()) == Freshness::Fresh
+        })
     }
 
     /// Whether there is a copy that is fresh or may be given while it is renewed: then nobody needs to wait.
@@ -289,6 +293,7 @@ impl Ledger {
         let at = |now_ms| answer.windows.freshness(answer.fetched_at_ms, now_ms);
         let moments = self.moments(asked.tick, tick).iter().filter(|(_, ms)| *ms >= answer.fetched_at_ms);
         let it_was: Vec<_> = moments.map(|(_, ms)| at(*ms)).collect();
+        let is_held = self.moments(asked.tick, tick).iter().any(|(_, ms)| diary.held(asked.key, tick, *ms).is_some());
         let failed_then = |(_, end): (usize, &End)| {
             let failure = matches!(end.word, Word::Failed(_) | Word::Panicked);
             failure && (asked.tick..=tick).contains(&end.tick) && at(end.at_ms) == Freshness::Fallback
@@ -298,7 +303,7 @@ impl Ledger {
             (Origin::Fresh(level), Content::Weather(_)) => (it_was.contains(&Freshness::Fresh), level),
             (Origin::Stale(_), Content::UnknownPlace) => (false, ""),
             (Origin::Stale(_), Content::Weather(_)) if it_was.contains(&Freshness::Renew) => (true, "renewed"),
-            (Origin::Stale(_), Content::Weather(_)) => (diary.ends(asked.key).any(failed_then), "fallback"),
+            (Origin::Stale(_), Content::Weather(_)) => (is_held || diary.ends(asked.key).any(failed_then), "fallback"),
             (Origin::Source { collapsed: true, .. }, _) => (end.tick > asked.tick, "collapsed"),
             (Origin::Source { .. }, Content::Weather(_)) => (end.tick > asked.tick, "source"),
             (Origin::Source { .. }, Content::UnknownPlace) => (end.tick > asked.tick, "unknown"),
@@ -325,9 +330,13 @@ impl Ledger {
     /// An error is the upstream's own, and no copy was left.
     fn judge_error(&mut self, diary: &Diary, asked: Asked, tick: u64, error: GetError) -> Verdict {
         let mut ends = diary.ends(asked.key).filter(|(_, end)| (asked.tick..=tick).contains(&end.tick));
+        let replayed = |error| {
+            let mut held = self.moments(asked.tick, tick).iter().filter_map(|(_, ms)| diary.held(asked.key, tick, *ms));
+            held.any(|held| discriminant(&held) == discriminant(&error))
+        };
         let right = match error {
             GetError::Source(SourceError::UnknownLocation) => false,
-            GetError::Source(error) => ends.any(|(_, end)| end.word == Word::Failed(error)),
+            GetError::Source(error) => ends.any(|(_, end)| end.word == Word::Failed(error)) || replayed(error),
             GetError::Lost => ends.any(|(_, end)| end.word == Word::Panicked),
             GetError::WaitTimeout | GetError::Overloaded => false,
         };

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use stratus::clock::Clock;
@@ -71,10 +72,39 @@ impl Diary {
         self.calls[key].get(number.checked_sub(1)?)?.end.as_ref()
     }
 
+    /// What was the matter with a question when the clock said `now_ms`, if it may not have been asked for that, by what had
+    /// been said before `tick`. What the cache forgets when it is restarted, or takes off for jitter, is not known here.
+    pub(super) fn held(&self, key: usize, tick: u64, now_ms: u64) -> Option<SourceError> {
+        let mut ends: Vec<_> = self.ends(key).map(|(_, end)| end).filter(|end| end.tick <= tick).collect();
+        ends.sort_by_key(|end| end.tick);
+        let (mut steps, mut held) = (None, None);
+        for end in ends {
+            match end.word {
+                Word::Weather(_) | Word::Unknown => (steps, held) = (None, None),
+                Word::Panicked | Word::Failed(SourceError::NoKey) => {}
+                Word::Failed(error) => {
+                    let length = pause(error, steps)?;
+                    steps = (!matches!(error, SourceError::BudgetExhausted { .. })).then_some(length);
+                    held = Some((error, end.at_ms + u64::try_from(length.as_millis()).expect("a short time")));
+                }
+            }
+        }
+        held.filter(|(_, until_ms)| now_ms < *until_ms).map(|(error, _)| error)
+    }
+
     /// What was said about a question, the latest first, with its numbers.
     pub(super) fn ends(&self, key: usize) -> impl Iterator<Item = (usize, &End)> {
         let calls = self.calls[key].iter().enumerate().rev();
         calls.filter_map(|(index, call)| Some((index + 1, call.end.as_ref()?)))
+    }
+}
+
+/// The pause after a failure, by the errors before it.
+fn pause(error: SourceError, before: Option<Duration>) -> Option<Duration> {
+    match error {
+        SourceError::NoKey => None,
+        SourceError::BudgetExhausted { .. } => Some(Duration::from_secs(5)),
+        _ => Some(before.map_or(Duration::from_secs(1), |before| (before * 2).min(Duration::from_secs(60)))),
     }
 }
 

@@ -1,0 +1,134 @@
+//! Questions whose load has failed: each is tried again only after a pause that grows, and meanwhile answered from the
+//! copy that there is, or with the same error.
+
+use std::time::Duration;
+
+use quick_cache::sync::Cache;
+use tokio::time::Instant;
+
+use crate::weather::{Query, SourceError};
+
+/// Pause after the first failure; it doubles with each further one.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause.
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// When a call was refused for lack of budget, the question is not put again for this long at most: a call may be free
+/// sooner than was to be expected.
+const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
+/// Questions that are remembered. When there are more, the upstream fails as a whole, and that is not for us to notice.
+const QUESTIONS: usize = 16_384;
+
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    error: SourceError,
+    pause: Duration,
+    until: Instant,
+}
+
+/// The pauses, by question.
+pub(super) struct BackOff(Cache<Query, Step>);
+
+impl BackOff {
+    pub(super) fn new() -> Self {
+        Self(Cache::new(QUESTIONS))
+    }
+
+    /// Why `query` should not be tried at `now`.
+    pub(super) fn holds(&self, query: &Query, now: Instant) -> Option<SourceError> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let step = self.0.get(query)?;
+        let left = step.until.checked_duration_since(now).filter(|left| !left.is_zero())?;
+        Some(match step.error {
+            SourceError::BudgetExhausted { .. } => SourceError::BudgetExhausted { retry_after: left },
+            SourceError::Paused { .. } => SourceError::Paused { retry_after: left },
+            error => error,
+        })
+    }
+
+    /// A load failed: gives the pause before the next one. `None` if that is not a matter of the question.
+    pub(super) fn failed(&self, query: &Query, error: SourceError, now: Instant) -> Option<Duration> {
+        let pause = match error {
+            // Both cost no call, and the second is about a caller.
+            SourceError::NoKey | SourceError::OverShare { .. } | SourceError::UnknownLocation => return None,
+            SourceError::BudgetExhausted { retry_after } | SourceError::Paused { retry_after } => {
+                retry_after.min(LONGEST_REFUSAL)
+            }
+            _ => {
+                let before = self.0.get(query).filter(|step| !is_refusal(step.error)).map(|step| step.pause);
+                before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
+            }
+        };
+        self.0.insert(query.clone(), Step { error, pause, until: now + jittered(pause) });
+        Some(pause)
+    }
+
+    /// Another replica's load failed: nobody tries again here for `pause` either.
+    pub(super) fn follow(&self, query: &Query, error: SourceError, pause: Duration, now: Instant) {
+        self.0.insert(query.clone(), Step { error, pause, until: now + pause });
+    }
+
+    /// A load succeeded: the next failure is the first one again.
+    pub(super) fn succeeded(&self, query: &Query) {
+        if !self.0.is_empty() {
+            self.0.remove(query);
+        }
+    }
+}
+
+/// Nothing was asked, because nothing may be asked now.
+fn is_refusal(error: SourceError) -> bool {
+    matches!(
+        error,
+        SourceError::BudgetExhausted { .. }
+            | SourceError::OverShare { .. }
+            | SourceError::Paused { .. }
+            | SourceError::NoKey
+    )
+}
+
+/// Up to a quarter less, so that what failed together is not tried together.
+fn jittered(pause: Duration) -> Duration {
+    pause - pause * fastrand::u32(0..256) / 1024
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query(name: &str) -> Query {
+        Query::parse(name, "").unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_pause_of_a_question_doubles_to_its_longest_and_a_success_ends_it() {
+        let (back_off, london) = (BackOff::new(), query("London"));
+        for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+            let now = Instant::now();
+            assert_eq!(back_off.holds(&london, now), None);
+            let pause = back_off.failed(&london, SourceError::Failed, now);
+            assert_eq!(pause, Some(Duration::from_secs(seconds)));
+            assert_eq!(back_off.holds(&london, now + pause.unwrap() * 3 / 4), Some(SourceError::Failed));
+            assert_eq!(back_off.holds(&query("Paris"), now), None);
+            tokio::time::advance(pause.unwrap()).await;
+        }
+        back_off.failed(&london, SourceError::Failed, Instant::now());
+        back_off.succeeded(&london);
+        assert_eq!(back_off.holds(&london, Instant::now()), None);
+        assert_eq!(back_off.failed(&london, SourceError::Timeout, Instant::now()), Some(FIRST_PAUSE));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_holds_for_a_short_time_and_says_how_long_it_still_lasts() {
+        let (back_off, london, now) = (BackOff::new(), query("London"), Instant::now());
+        let refused = SourceError::BudgetExhausted { retry_after: Duration::from_secs(40) };
+        assert_eq!(back_off.failed(&london, refused, now), Some(LONGEST_REFUSAL));
+        let held = back_off.holds(&london, now + Duration::from_secs(1));
+        let Some(SourceError::BudgetExhausted { retry_after }) = held else { panic!("{held:?}") };
+        assert!(retry_after <= Duration::from_secs(4), "{retry_after:?}");
+        assert_eq!(back_off.holds(&london, now + LONGEST_REFUSAL), None);
+        assert_eq!(back_off.failed(&query("Paris"), SourceError::NoKey, now), None);
+        assert_eq!(back_off.holds(&query("Paris"), now), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! A load: ask the source, once in the fleet, and keep what it says.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use super::Inner;
+use super::answer::{MEMORY, Origin};
+use super::body::Body;
+use super::freshness::Freshness;
+use super::lease::Turn;
+use super::record::{Content, Record};
+use crate::telemetry::Metrics;
+use crate::weather::{Caller, Purpose, Query, SourceError};
+
+/// What a load is for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wish {
+    purpose: Purpose,
+    /// When the copy was fetched that there is already, Unix milliseconds.
+    known_ms: Option<u64>,
+}
+
+impl Wish {
+    pub(super) fn miss(caller: Caller) -> Self {
+        Self { purpose: Purpose::Miss(caller), known_ms: None }
+    }
+
+    pub(super) fn newer_than(copy: &Record, purpose: Purpose) -> Self {
+        Self { purpose, known_ms: Some(copy.fetched_at_ms) }
+    }
+}
+
+/// What the source said, or what another load had brought meanwhile.
+#[derive(Debug, Clone)]
+pub(super) struct Called {
+    pub(super) record: Record,
+    pub(super) origin: Origin,
+}
+
+impl Inner {
+    pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, SourceError> {
+        let began = Instant::now();
+        let unended = Unended(&self.metrics);
+        let called = self.load_in_turn(&query, wish).await;
+        std::mem::forget(unended);
+        let outcome = match &called {
+            Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
+            Ok(_) => "found",
+            Err(_) => "failed",
+        };
+        self.metrics.load_ended(outcome, began.elapsed());
+        called
+    }
+
+    /// Loads when it is this replica's turn, and takes what another has brought when it is not.
+    async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
+        let held = if wish.purpose == Purpose::Ahead { &self.held_ahead } else { &self.held };
+        if let Some(error) = held.holds(query, self.clock.instant()).or(self.source.outlook().closed) {
+            return Err(error);
+        }
+        if wish.known_ms.is_some()
+            && let Some((record, level)) = self.find_renewed(query, wish).await
+        {
+            return Ok(Called { record, origin: Origin::Fresh(level) });
+        }
+        let lease = loop {
+            if !self.shelf.store.is_shared() {
+                break None;
+            }
+            let generation = self.hot.generation();
+            match self.turn(query, |record| self.will_do(record, wish)).await {
+                Turn::Mine(lease) => break Some(lease),
+                Turn::Alone => break None,
+                Turn::Found(record) => {
+                    self.hot.keep(query, &record, generation, self.clock.now_ms());
+                    if self.hot.generation() == generation {
+                        return Ok(Called { record, origin: Origin::Fresh(self.shelf.store.kind()) });
+                    }
+                    // It may have been purged meanwhile, and callers who came after that may share this.
+                }
+                Turn::Failed(error, pause) => {
+                    held.follow(query, error, pause, self.clock.instant());
+                    return Err(error);
+                }
+            }
+        };
+        let called = match &lease {
+            Some(lease) => lease.during(self.ask(query, wish)).await,
+            None => self.ask(query, wish).await,
+        };
+        match &called {
+            Ok(_) => held.succeeded(query),
+            Err(error) => {
+                let pause = held.failed(query, *error, self.clock.instant());
+                if let Some(lease) = lease {
+                    lease.fail(*error, pause, self.clock.now_ms()).await;
+                }
+                return called;
+            }
+        }
+        if let Some(lease) = lease {
+            lease.release().await;
+        }
+        called
+    }
+
+    /// Asks the source and keeps what it says.
+    async fn ask(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
+        let generation = self.hot.generation();
+        let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, wish.purpose));
+        let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
+            // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
+            Ok(fetched) => (Content::Weather(Body::new(Bytes::copy_from_slice(&fetched.body))), fetched.fetched_at_ms),
+            Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
+            Err(error) => return Err(error),
+        };
+        let (name, record) = self.shelf.record(&query.subject(), content, fetched_at_ms);
+        let mut stored = false;
+        // What was asked before a purge is not kept after it.
+        if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {
+            let in_memory = self.hot.keep(query, &record, generation, self.clock.now_ms());
+            let on_the_shelf = self.shelf.keep(&name, &record).await;
+            if self.hot.generation() == generation {
+                stored = in_memory || on_the_shelf;
+            } else {
+                // The purge may have come before the record did.
+                self.shelf.discard(&name).await;
+            }
+        }
+        Ok(Called { record, origin: Origin::Source { stale: wish.known_ms.is_some(), stored, collapsed: false } })
+    }
+
+    /// Whether a record answers a wish: it can be given, and is newer than the copy that there is.
+    fn will_do(&self, record: &Record, wish: Wish) -> bool {
+        let usable = matches!(record.freshness(self.clock.now_ms()), Freshness::Fresh | Freshness::Renew);
+        usable && wish.known_ms.is_none_or(|known_ms| record.fetched_at_ms > known_ms)
+    }
+
+    /// A record that is as good as asking anew, in memory or in the store: another call may have ended since the copy was
+    /// read, or another replica has renewed it.
+    async fn find_renewed(&self, query: &Query, wish: Wish) -> Option<(Record, &'static str)> {
+        let will_do =
+            |record: &Record| record.freshness(self.clock.now_ms()) == Freshness::Fresh && self.will_do(record, wish);
+        let generation = self.hot.generation();
+        if let Some(record) = self.hot.get(query, self.clock.now_ms()).filter(will_do) {
+            return Some((record, MEMORY));
+        }
+        if self.shelf.store.is_shared() {
+            // The store is looked at with the lease.
+            return None;
+        }
+        let found = self.shelf.find(&query.subject()).await.filter(will_do)?;
+        if self.hot.generation() != generation {
+            // It may have been purged meanwhile, and callers who came after that may share this.
+            return None;
+        }
+        self.hot.keep(query, &found, generation, self.clock.now_ms());
+        Some((found, self.shelf.store.kind()))
+    }
+}
+
+/// A load that has not ended: dropped with it (a panic, or its runtime ended), it is counted as lost, also if nobody waits.
+struct Unended<'a>(&'a Metrics);
+
+impl Drop for Unended<'_> {
+    fn drop(&mut self) {
+        self.0.load_lost();
+    }
+}

@@ -1,0 +1,63 @@
+//! How it stands with the upstream: what `/status` says and what the gauges show.
+
+use serde::Serialize;
+
+/// How it stands with the upstream.
+#[derive(Debug, Clone, Serialize)]
+pub struct UpstreamReport {
+    /// There is a key to ask with.
+    pub key: bool,
+    /// Whether it is called at all.
+    pub breaker: BreakerReport,
+    /// How many calls are left.
+    pub budget: BudgetReport,
+    /// By how much more a renewal has to be worth than when there are calls enough: 1 when there are.
+    pub adaptive_factor: f64,
+}
+
+/// Whether the upstream is called at all.
+#[derive(Debug, Clone, Serialize)]
+pub struct BreakerReport {
+    /// `admitting`, `rejecting` or `probing`.
+    pub state: &'static str,
+    /// Why it does not admit: `failing`, `rate_limited` or `key_rejected`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<&'static str>,
+    /// Seconds until the next probe.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry_in_secs: Option<u64>,
+}
+
+/// How many calls are left to the fleet, as far as this replica knows.
+#[derive(Debug, Clone, Serialize)]
+pub struct BudgetReport {
+    /// Of the last 60 seconds.
+    pub minute: WindowReport,
+    /// Of the day (UTC); `None` if it has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub day: Option<WindowReport>,
+    /// Of the calendar month (UTC); `None` if it has no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub month: Option<WindowReport>,
+    /// Only this replica's own part can be used: the store is away, or has lost its counts.
+    pub own_part_only: bool,
+}
+
+/// One window of the budget.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct WindowReport {
+    /// Calls that the whole fleet may make in it.
+    pub limit: u64,
+    /// How many of them are left.
+    pub left: u64,
+}
+
+impl UpstreamReport {
+    /// The windows that have a limit, by name.
+    pub fn windows(&self) -> impl Iterator<Item = (&'static str, WindowReport)> {
+        let budget = &self.budget;
+        [("minute", Some(budget.minute)), ("day", budget.day), ("month", budget.month)]
+            .into_iter()
+            .filter_map(|(name, window)| Some((name, window?)))
+    }
+}

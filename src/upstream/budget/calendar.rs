@@ -1,0 +1,283 @@
+//! The caps of the day and of the month, in UTC.
+//!
+//! The shared part of each is a number in the store that every call raises, and whose result decides. Each replica
+//! remembers the highest result: a store that lost its data is told it again before it counts on. A window that is used up
+//! is remembered until it ends, so that no slot of a minute is wasted on it.
+//!
+//! The date is the wall clock's at the start and monotonic time since: setting the clock begins no new day.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use time::{Date, Month, OffsetDateTime, Time};
+use tokio::time::Instant;
+
+use super::ledger::Ledger;
+use super::parts::{Own, Part, Parts};
+use super::{Left, RefusedBecause};
+use crate::store::StoreError;
+
+const DAY: Duration = Duration::from_hours(24);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Span {
+    Day,
+    Month,
+}
+
+impl Span {
+    /// The first day of the window that `date` is in.
+    fn first(self, date: Date) -> Date {
+        match self {
+            Self::Day => date,
+            Self::Month => date.replace_day(1).unwrap_or(date),
+        }
+    }
+
+    /// The first day after that window.
+    fn next(self, first: Date) -> Date {
+        let next = match (self, first.month()) {
+            (Self::Day, _) => first.next_day(),
+            (Self::Month, Month::December) => Date::from_calendar_date(first.year() + 1, Month::January, 1).ok(),
+            (Self::Month, month) => Date::from_calendar_date(first.year(), month.next(), 1).ok(),
+        };
+        next.unwrap_or(Date::MAX)
+    }
+
+    /// What the number is called. Not of the form of a question.
+    fn subject(self, first: Date) -> String {
+        let (year, month, day) = first.to_calendar_date();
+        match self {
+            Self::Day => format!("budget day {year:04}-{:02}-{day:02}", u8::from(month)),
+            Self::Month => format!("budget month {year:04}-{:02}", u8::from(month)),
+        }
+    }
+
+    /// How long the store keeps it: longer than the window lasts, whenever that was begun.
+    fn ttl(self) -> Duration {
+        match self {
+            Self::Day => 2 * DAY,
+            Self::Month => 40 * DAY,
+        }
+    }
+
+    fn reason(self) -> RefusedBecause {
+        match self {
+            Self::Day => RefusedBecause::Day,
+            Self::Month => RefusedBecause::Month,
+        }
+    }
+}
+
+/// A day or a month, and what is known of it.
+#[derive(Debug)]
+struct Window {
+    span: Span,
+    part: Part,
+    /// The first day of the window in which the process was started.
+    started: Date,
+    /// The first day of the window that the rest is about.
+    first: Date,
+    /// The highest result of the shared number.
+    known: u64,
+    /// How many calls of the own part were used.
+    own_used: u64,
+}
+
+impl Window {
+    fn new(span: Span, part: Part, today: Date) -> Self {
+        let first = span.first(today);
+        Self { span, part, started: first, first, known: 0, own_used: 0 }
+    }
+
+    fn turn_to(&mut self, today: Date) {
+        // Never back: monotonic time does not go there.
+        let first = self.span.first(today);
+        if first > self.first {
+            (self.first, self.known, self.own_used) = (first, 0, 0);
+        }
+    }
+
+    fn own(&self) -> u64 {
+        let own: Own = self.part.own;
+        own.limit(self.first == self.started)
+    }
+
+    fn left(&self) -> u64 {
+        self.part.shared.saturating_sub(self.known) + self.own().saturating_sub(self.own_used)
+    }
+
+    fn counts(&self) -> Counts {
+        Counts { subject: self.span.subject(self.first), known: self.known, ttl: self.span.ttl() }
+    }
+}
+
+/// One number in the store.
+struct Counts {
+    subject: String,
+    known: u64,
+    ttl: Duration,
+}
+
+impl Counts {
+    /// Adds `by` to it. Under several names the largest decides: each is at least what its users counted.
+    async fn raise(&self, ledger: &Ledger, by: u64) -> Result<u64, StoreError> {
+        let (mut largest, at_least) = (0, self.known + by);
+        for name in ledger.names(&self.subject) {
+            let mut number = ledger.store.count(name.as_str(), self.known, by, self.ttl).await?;
+            if number < at_least {
+                // The store lost its data, and somebody who knew less began anew.
+                number = ledger.store.count(name.as_str(), self.known, at_least - number, self.ttl).await?;
+            }
+            largest = largest.max(number);
+        }
+        Ok(largest)
+    }
+}
+
+/// A window that is used up, and how long it lasts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct UsedUp {
+    pub(super) because: RefusedBecause,
+    pub(super) lasts: Duration,
+}
+
+/// The windows that have a cap.
+pub(super) struct Calendar {
+    anchor: OffsetDateTime,
+    anchored: Instant,
+    windows: [Option<Mutex<Window>>; 2],
+}
+
+impl Calendar {
+    pub(super) fn new(parts: &Parts, now_ms: u64, now: Instant) -> Self {
+        let anchor = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now_ms) * 1_000_000);
+        let anchor = anchor.unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let window = |span, part: Option<Part>| Some(Mutex::new(Window::new(span, part?, anchor.date())));
+        let windows = [window(Span::Day, parts.day), window(Span::Month, parts.month)];
+        Self { anchor, anchored: now, windows }
+    }
+
+    fn utc(&self, now: Instant) -> OffsetDateTime {
+        self.anchor + now.duration_since(self.anchored)
+    }
+
+    /// The windows, none of which is over at `now`.
+    fn windows(&self, now: Instant) -> impl Iterator<Item = MutexGuard<'_, Window>> {
+        let today = self.utc(now).date();
+        self.windows.iter().flatten().map(move |window| {
+            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+            window.turn_to(today);
+            window
+        })
+    }
+
+    fn used_up(&self, window: &Window, now: Instant) -> UsedUp {
+        let end = window.span.next(window.first).with_time(Time::MIDNIGHT).assume_utc();
+        let lasts = (end - self.utc(now)).try_into().unwrap_or(Duration::ZERO);
+        UsedUp { because: window.span.reason(), lasts }
+    }
+
+    /// The window whose shared part is known to be used up; the one that lasts longest.
+    pub(super) fn shared_used_up(&self, now: Instant) -> Option<UsedUp> {
+        let used_up = self.windows(now).filter(|window| window.known >= window.part.shared);
+        used_up.map(|window| self.used_up(&window, now)).max_by_key(|used_up| used_up.lasts)
+    }
+
+    /// Takes a call of the shared parts, of all windows at once.
+    pub(super) async fn take_shared(&self, ledger: &Ledger) -> Result<Option<UsedUp>, StoreError> {
+        let [day, month] = &self.windows;
+        let (day, month) = tokio::join!(self.take_of(ledger, day.as_ref()), self.take_of(ledger, month.as_ref()));
+        Ok([day?, month?].into_iter().flatten().max_by_key(|used_up| used_up.lasts))
+    }
+
+    async fn take_of(&self, ledger: &Ledger, window: Option<&Mutex<Window>>) -> Result<Option<UsedUp>, StoreError> {
+        let Some(window) = window else { return Ok(None) };
+        let lock = || {
+            let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
+            window.turn_to(self.utc(Instant::now()).date());
+            window
+        };
+        let (first, counts) = {
+            let window = lock();
+            (window.first, window.counts())
+        };
+        let number = counts.raise(ledger, 1).await?;
+        let mut window = lock();
+        if window.first == first {
+            window.known = window.known.max(number);
+        }
+        Ok((number > window.part.shared).then(|| self.used_up(&window, Instant::now())))
+    }
+
+    /// Tells a store that lost its data what is known here.
+    pub(super) async fn restore(&self, ledger: &Ledger) -> Result<(), StoreError> {
+        let known: Vec<_> = self.windows(Instant::now()).map(|window| window.counts()).collect();
+        for counts in known.iter().filter(|counts| counts.known > 0) {
+            counts.raise(ledger, 0).await?;
+        }
+        Ok(())
+    }
+
+    /// The window whose own part is used up.
+    pub(super) fn own_used_up(&self, now: Instant) -> Option<UsedUp> {
+        let used_up = self.windows(now).filter(|window| window.own_used >= window.own());
+        used_up.map(|window| self.used_up(&window, now)).max_by_key(|used_up| used_up.lasts)
+    }
+
+    /// Notes a call of the own parts.
+    pub(super) fn note_own(&self, now: Instant) {
+        self.windows(now).for_each(|mut window| window.own_used += 1);
+    }
+
+    /// Says how many calls are left, as known here.
+    pub(super) fn tell(&self, now: Instant, left: &mut Left) {
+        for window in self.windows(now) {
+            match window.span {
+                Span::Day => left.day = Some(window.left()),
+                Span::Month => left.month = Some(window.left()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn date(year: i32, month: u8, day: u8) -> Date {
+        Date::from_calendar_date(year, Month::try_from(month).unwrap(), day).unwrap()
+    }
+
+    #[test]
+    fn days_and_months_begin_and_end_where_the_calendar_says() {
+        let names = |span: Span, date| (span.subject(span.first(date)), span.next(span.first(date)));
+        let end_of_year = date(2026, 12, 31);
+        assert_eq!(names(Span::Day, end_of_year), ("budget day 2026-12-31".to_owned(), date(2027, 1, 1)));
+        assert_eq!(names(Span::Month, end_of_year), ("budget month 2026-12".to_owned(), date(2027, 1, 1)));
+        assert_eq!(names(Span::Month, date(2028, 2, 29)), ("budget month 2028-02".to_owned(), date(2028, 3, 1)));
+    }
+
+    #[test]
+    fn own_calls_are_of_all_windows_and_begin_anew_with_the_day() {
+        // 2026-11-22, one minute before midnight.
+        let (now, now_ms) = (Instant::now(), 1_795_391_940_000);
+        let part = |new, old| Some(Part { own: Own { new, old }, shared: 10 });
+        let parts = Parts { own: Own { new: 0, old: 1 }, slots: 1, weight: 1, day: part(1, 2), month: part(3, 30) };
+        let calendar = Calendar::new(&parts, now_ms, now);
+        let take = |at| {
+            let used_up = calendar.own_used_up(at);
+            if used_up.is_none() {
+                calendar.note_own(at);
+            }
+            used_up
+        };
+        assert_eq!(take(now), None);
+        let day = UsedUp { because: RefusedBecause::Day, lasts: Duration::from_mins(1) };
+        assert_eq!(take(now), Some(day));
+        let tomorrow = now + Duration::from_mins(1);
+        assert_eq!((take(tomorrow), take(tomorrow)), (None, None));
+        let month = UsedUp { because: RefusedBecause::Month, lasts: 8 * DAY };
+        assert_eq!(take(tomorrow), Some(month));
+    }
+}

@@ -1,0 +1,283 @@
+//! Whether the store still has what it was told.
+//!
+//! A store that lost its data would give every slot anew. So it carries a note that nobody writes twice, the epoch. Whoever
+//! misses it, or finds another one than before, announces a quiet time that lasts as long as a slot: when it is over, every
+//! call that was known to the lost data is older than a minute. Who claims a slot sees the same epoch before and after, so
+//! the claim was made in the data of that epoch, in which a slot is claimed once.
+//!
+//! An epoch is told apart by its sealed bytes, which no other has: their nonce is random. So it need not be opened, and one
+//! that was sealed with a newer key than ours is as good.
+//!
+//! The note of a quiet time, version 1:
+//!
+//! ```text
+//! offset    bytes  field
+//! 0         1      version, 1
+//! 1         4      how many slots may be used meanwhile, big endian
+//! 5         8      its end, Unix milliseconds, big endian
+//! ```
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::calendar::Calendar;
+use super::ledger::{Claimed, Ledger, Reader, millis, until};
+use super::slots::Quiet;
+use crate::crypto::RecordName;
+use crate::store::StoreError;
+
+const VERSION: u8 = 1;
+/// Of so many slots one may be used in the first minute of a store that is new to everybody: enough to begin with, and if it
+/// is new because all was restarted and lost at once, so much more than the cap at most.
+const FIRST_MINUTE: usize = 4;
+/// How long the store keeps an epoch.
+const EPOCH_TTL: Duration = Duration::from_hours(400 * 24);
+/// A process that has run longer than this and finds no epoch is not part of a first start.
+const FIRST_START: Duration = Duration::from_mins(1);
+/// How long a quiet time is believed whose end is not known, or is over while its note is there.
+const UNKNOWN_END: Duration = Duration::from_secs(1);
+
+/// An epoch under each name of it.
+type Epoch = Vec<Option<Bytes>>;
+
+#[derive(Debug)]
+struct Known {
+    epoch: Epoch,
+    seen: Instant,
+}
+
+/// What the store says.
+struct Found {
+    epoch: Epoch,
+    quiet: Option<Quiet>,
+}
+
+/// What that means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// All is as it was, or was never seen before.
+    Same,
+    /// The data was lost, somebody else found out, and we may have used the lost ones a moment ago.
+    Changed,
+    /// The data was lost long after we used it last.
+    ChangedLongAgo,
+    /// The data was lost, and we are the first to see it.
+    Lost,
+    /// There was never any.
+    FirstStart,
+}
+
+/// The epoch as this replica knows it.
+pub(super) struct Watch {
+    epoch_names: Vec<RecordName>,
+    quiet_names: Vec<RecordName>,
+    slots: usize,
+    slot_ttl: Duration,
+    started: Instant,
+    known: Mutex<Option<Known>>,
+}
+
+impl Watch {
+    pub(super) fn new(ledger: &Ledger, slots: usize, slot_ttl: Duration, now: Instant) -> Self {
+        let (epoch_names, quiet_names) = (ledger.names("budget epoch"), ledger.names("budget quiet"));
+        Self { epoch_names, quiet_names, slots, slot_ttl, started: now, known: Mutex::new(None) }
+    }
+
+    /// Finds out whether the store lost its data, and if so, tells everybody; whether it is quiet now.
+    pub(super) async fn look(
+        &self,
+        ledger: &Ledger,
+        calendar: &Calendar,
+        reader: Reader,
+    ) -> Result<Option<Quiet>, StoreError> {
+        let asked = Instant::now();
+        let Found { mut epoch, mut quiet } = self.read(ledger, reader).await?;
+        let meaning = self.meaning(&epoch, asked);
+        let allowance = match meaning {
+            Meaning::Lost | Meaning::Changed => Some(0),
+            Meaning::FirstStart => Some((self.slots / FIRST_MINUTE).max(1)),
+            Meaning::Same | Meaning::ChangedLongAgo => None,
+        };
+        if let Some(allowance) = allowance
+            && quiet.is_none_or(|quiet| quiet.allowance > allowance)
+        {
+            // First this, then an epoch: who sees that sees this, too.
+            quiet = Some(self.announce(ledger, allowance).await?);
+        }
+        for (name, value) in self.epoch_names.iter().zip(&mut epoch).filter(|(_, value)| value.is_none()) {
+            let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = ledger.claim(name, &[], EPOCH_TTL).await?;
+            *value = Some(bytes);
+        }
+        if meaning != Meaning::Same {
+            calendar.restore(ledger).await?;
+        }
+        *self.lock() = Some(Known { epoch, seen: asked });
+        Ok(quiet)
+    }
+
+    /// Whether a slot that was claimed since the last look was claimed in the data of that epoch, and may be used.
+    pub(super) async fn confirms(&self, ledger: &Ledger, slot: usize) -> Result<bool, StoreError> {
+        let Found { epoch, quiet } = self.read(ledger, Reader::Call).await?;
+        let same = self.lock().as_ref().is_some_and(|known| known.epoch == epoch);
+        Ok(same && quiet.is_none_or(|quiet| slot < quiet.allowance))
+    }
+
+    async fn read(&self, ledger: &Ledger, reader: Reader) -> Result<Found, StoreError> {
+        let names: Vec<_> = self.epoch_names.iter().chain(&self.quiet_names).collect();
+        let mut epoch = ledger.read(&names, reader).await?;
+        let quiets = epoch.split_off(self.epoch_names.len());
+        let now = Instant::now();
+        let quiets = self.quiet_names.iter().zip(quiets);
+        let quiets = quiets.filter_map(|(name, value)| Some(self.understand(ledger, name, &value?, now)));
+        let strictest = |one: Quiet, other: Quiet| Quiet {
+            allowance: one.allowance.min(other.allowance),
+            until: one.until.max(other.until),
+        };
+        Ok(Found { epoch, quiet: quiets.reduce(strictest) })
+    }
+
+    fn meaning(&self, found: &Epoch, now: Instant) -> Meaning {
+        let known = self.lock();
+        if found.iter().all(Option::is_none) {
+            let is_first = known.is_none() && now.duration_since(self.started) <= FIRST_START;
+            return if is_first { Meaning::FirstStart } else { Meaning::Lost };
+        }
+        let Some(known) = known.as_ref() else { return Meaning::Same };
+        match known.epoch == *found {
+            true => Meaning::Same,
+            false if now.duration_since(known.seen) < self.slot_ttl => Meaning::Changed,
+            false => Meaning::ChangedLongAgo,
+        }
+    }
+
+    /// Makes it quiet, unless it is at least as quiet already.
+    async fn announce(&self, ledger: &Ledger, allowance: usize) -> Result<Quiet, StoreError> {
+        let mut note = [0; 13];
+        note[0] = VERSION;
+        note[1..5].copy_from_slice(&u32::try_from(allowance).unwrap_or(0).to_be_bytes());
+        note[5..].copy_from_slice(&ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)).to_be_bytes());
+        let mut quiet = Quiet { allowance, until: Instant::now() + self.slot_ttl };
+        for name in &self.quiet_names {
+            // Claimed, so that what allows more never replaces what allows less.
+            let Claimed::Theirs(value) = ledger.claim(name, &note, self.slot_ttl).await? else { continue };
+            let theirs = self.understand(ledger, name, &value, Instant::now());
+            if theirs.allowance > allowance {
+                let value = ledger.seal(name, &note, self.slot_ttl)?;
+                ledger.store.write(name.as_str(), value, self.slot_ttl).await?;
+            }
+            quiet.allowance = quiet.allowance.min(theirs.allowance);
+        }
+        Ok(quiet)
+    }
+
+    /// What cannot be read allows nothing.
+    fn understand(&self, ledger: &Ledger, name: &RecordName, value: &[u8], now: Instant) -> Quiet {
+        let note = ledger.open(name, value).and_then(|note| <[u8; 13]>::try_from(note).ok());
+        let Some([VERSION, a, b, c, d, end @ ..]) = note else {
+            return Quiet { allowance: 0, until: now + UNKNOWN_END };
+        };
+        let allowance = usize::try_from(u32::from_be_bytes([a, b, c, d])).unwrap_or(0);
+        let lasts = until(u64::from_be_bytes(end), ledger.clock.now_ms(), self.slot_ttl);
+        Quiet { allowance, until: now + lasts.max(UNKNOWN_END) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::BudgetConfig;
+    use super::super::parts::Parts;
+    use super::*;
+    use crate::clock::Clock;
+    use crate::crypto::Keyring;
+    use crate::store::{MemoryStore, Store, StoreConfig};
+    use crate::telemetry::Metrics;
+
+    const TTL: Duration = Duration::from_secs(62);
+
+    struct Replica {
+        ledger: Ledger,
+        calendar: Calendar,
+        watch: Watch,
+    }
+
+    impl Replica {
+        fn new(store: &MemoryStore, clock: &Clock, keyring: &Arc<Keyring>) -> Self {
+            let (clock, keyring, now) = (clock.clone(), Arc::clone(keyring), Instant::now());
+            let store = Store::start(StoreConfig::Shared(store.clone()), clock.clone(), Metrics::new());
+            let ledger = Ledger { store, keyring, clock };
+            let config =
+                BudgetConfig { per_minute: 60, per_day: 0, per_month: 0, max_replicas: 2, call_lag: Duration::ZERO };
+            let calendar = Calendar::new(&Parts::of(&config, true), ledger.clock.now_ms(), now);
+            let watch = Watch::new(&ledger, 50, TTL, now);
+            Self { ledger, calendar, watch }
+        }
+
+        /// How many slots may be used; `None` for all.
+        async fn look(&self) -> Option<usize> {
+            let quiet = self.watch.look(&self.ledger, &self.calendar, Reader::Call).await.unwrap();
+            quiet.map(|quiet| quiet.allowance)
+        }
+
+        async fn confirms(&self, slot: usize) -> bool {
+            self.watch.confirms(&self.ledger, slot).await.unwrap()
+        }
+    }
+
+    fn two() -> (MemoryStore, Replica, Replica) {
+        let began = Instant::now();
+        let clock = Clock::from_fn(move || 1_000_000 + began.elapsed().as_millis() as u64);
+        let (store, keyring) = (MemoryStore::new(clock.clone()), Arc::new(Keyring::ephemeral().unwrap()));
+        let (one, other) = (Replica::new(&store, &clock, &keyring), Replica::new(&store, &clock, &keyring));
+        (store, one, other)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_start_has_a_quarter_of_the_slots_for_a_minute_and_who_comes_later_sees_it() {
+        let (_store, one, other) = two();
+        assert_eq!((one.look().await, other.look().await), (Some(12), Some(12)));
+        assert!(one.confirms(11).await && !one.confirms(12).await);
+        tokio::time::advance(TTL).await;
+        assert_eq!((one.look().await, other.look().await), (None, None));
+        assert!(one.confirms(49).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_data_makes_it_quiet_whoever_sees_it_first_and_spoils_claims_under_way() {
+        for the_new_one_is_first in [false, true] {
+            let (store, one, other) = two();
+            one.look().await;
+            tokio::time::advance(TTL).await;
+            assert_eq!(one.look().await, None);
+            store.lose_everything();
+            assert!(!one.confirms(0).await, "claimed in which data?");
+            let late = Replica { watch: Watch::new(&other.ledger, 50, TTL, Instant::now()), ..other };
+            if the_new_one_is_first {
+                assert_eq!(late.look().await, Some(12), "it cannot know better");
+            }
+            assert_eq!((one.look().await, late.look().await), (Some(0), Some(0)));
+            assert!(!one.confirms(0).await && !late.confirms(0).await);
+            tokio::time::advance(TTL).await;
+            assert_eq!((one.look().await, late.look().await), (None, None));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_has_not_looked_for_longer_than_a_slot_lasts_makes_nothing_quiet() {
+        let (store, one, other) = two();
+        assert_eq!((one.look().await, other.look().await), (Some(12), Some(12)));
+        tokio::time::advance(TTL).await;
+        store.lose_everything();
+        assert_eq!(one.look().await, Some(0));
+        tokio::time::advance(TTL).await;
+        assert_eq!((other.look().await, one.look().await), (None, None));
+    }
+}

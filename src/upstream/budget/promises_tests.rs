@@ -1,0 +1,269 @@
+//! What one replica promises to those who ask it, and what all keep for the day and the month.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::fleet_tests::{Fleet, LAG, NOON, config, following_tokio};
+use super::{Budget, BudgetConfig, Refused, RefusedBecause};
+use crate::crypto::Keyring;
+use crate::store::{Store, StoreConfig};
+use crate::telemetry::Metrics;
+use crate::weather::{Caller, Purpose};
+
+/// 2026-11-30, half past 11 in the evening.
+const LAST_HALF_HOUR: u64 = 1_796_081_400_000;
+const MILLI: Duration = Duration::from_millis(1);
+/// A slot's.
+const TTL: Duration = Duration::from_secs(62);
+
+/// A process of its own, with the store in it.
+fn alone(config: BudgetConfig) -> Arc<Budget> {
+    let clock = following_tokio(NOON);
+    let store = Store::start(StoreConfig::Memory, clock.clone(), Metrics::new());
+    Budget::start(config, store, Arc::new(Keyring::ephemeral().unwrap()), clock)
+}
+
+async fn ask(budget: &Budget, purpose: Purpose) -> Result<(), Refused> {
+    budget.permit(purpose).await.map(drop)
+}
+
+fn miss(caller: u64) -> Purpose {
+    Purpose::Miss(Caller(caller))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_single_new_replica_gets_its_first_permit_at_once() {
+    let mut fleet = Fleet::new(config(60, 8), NOON, 1);
+    let began = Instant::now();
+    assert_eq!(fleet.ask(0, miss(1)).await, Ok(()));
+    assert_eq!(began.elapsed(), Duration::ZERO);
+    assert!(fleet.budget(0).left().quiet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_alone_uses_the_whole_minute_at_once_and_again_when_it_is_over() {
+    let budget = alone(config(60, 1));
+    for _ in 0..2 {
+        for _ in 0..60 {
+            assert_eq!(ask(&budget, Purpose::Renewal).await, Ok(()));
+        }
+        let refused = Refused { reason: RefusedBecause::Minute, retry_after: TTL };
+        assert_eq!(ask(&budget, Purpose::Renewal).await, Err(refused));
+        assert_eq!(budget.left().minute, 0);
+        sleep(TTL).await;
+    }
+    assert_eq!(budget.left().minute, 60);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_says_to_ask_again_it_has_a_permit_and_not_sooner() {
+    for (purpose, reason) in [
+        (Purpose::Renewal, RefusedBecause::Minute),
+        (Purpose::Ahead, RefusedBecause::Reserved),
+        (miss(1), RefusedBecause::Share),
+    ] {
+        let budget = alone(config(20, 1));
+        assert_eq!(ask(&budget, miss(2)).await, Ok(()));
+        for _ in 0..19 {
+            sleep(Duration::from_millis(1_700)).await;
+            let purpose = if purpose == miss(1) { purpose } else { Purpose::Renewal };
+            let _ = ask(&budget, purpose).await;
+        }
+        let refused = ask(&budget, purpose).await.unwrap_err();
+        assert_eq!(refused.reason, reason);
+        sleep(refused.retry_after - MILLI).await;
+        assert!(ask(&budget, purpose).await.is_err(), "{purpose:?}");
+        sleep(MILLI).await;
+        assert_eq!(ask(&budget, purpose).await, Ok(()), "{purpose:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_it_says_to_ask_again_is_right_also_in_a_fleet_and_without_its_store() {
+    let mut fleet = Fleet::new(config(20, 2), NOON, 2);
+    sleep(2 * TTL).await;
+    for is_away in [false, true] {
+        fleet.store.set_away(is_away);
+        for _ in 0..60 {
+            sleep(Duration::from_millis(100)).await;
+            let _ = (fleet.ask(0, Purpose::Renewal).await, fleet.ask(1, Purpose::Renewal).await);
+        }
+        let refused = fleet.ask(0, Purpose::Renewal).await.unwrap_err();
+        sleep(refused.retry_after - MILLI).await;
+        assert!(fleet.ask(0, Purpose::Renewal).await.is_err());
+        sleep(MILLI).await;
+        assert_eq!(fleet.ask(0, Purpose::Renewal).await, Ok(()));
+        sleep(2 * TTL).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_all_is_known_to_be_taken_the_store_is_not_asked() {
+    let mut fleet = Fleet::new(config(20, 1), NOON, 1);
+    fleet.ask(0, Purpose::Renewal).await.unwrap();
+    sleep(2 * TTL).await;
+    while fleet.ask(0, Purpose::Renewal).await.is_ok() {}
+    fleet.store.set_away(true);
+    for _ in 0..100 {
+        assert!(fleet.ask(0, Purpose::Renewal).await.is_err());
+        assert!(fleet.ask(0, miss(1)).await.is_err());
+    }
+    assert!(!fleet.budget(0).left().store_away, "it would be known");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_a_store_that_was_purged_no_slot_is_taken_again() {
+    let mut fleet = Fleet::new(config(20, 2), NOON, 2);
+    fleet.ask(0, Purpose::Renewal).await.unwrap();
+    sleep(2 * TTL).await;
+    let before = fleet.calls.len();
+    for _ in 0..40 {
+        sleep(Duration::from_secs(1)).await;
+        let _ = fleet.ask(0, Purpose::Renewal).await;
+        fleet.store.lose_everything();
+        let _ = fleet.ask(1, Purpose::Renewal).await;
+    }
+    assert!(fleet.calls.len() - before <= 20, "{}", fleet.calls.len() - before);
+    assert!(fleet.most_in_a_minute() <= 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_scanner_among_three_others_has_its_share_and_the_others_go_on() {
+    let budget = alone(config(60, 1));
+    let mut scanner = Vec::new();
+    for second in 0..1_800_u64 {
+        sleep(Duration::from_millis(300)).await;
+        scanner.push(ask(&budget, miss(0)).await.map_err(|refused| refused.reason));
+        // Each of the others: three in a minute.
+        if second % 66 == 0 {
+            for caller in 1..=3 {
+                assert_eq!(ask(&budget, miss(caller)).await, Ok(()), "caller {caller} at step {second}");
+            }
+        }
+    }
+    assert!(scanner.contains(&Err(RefusedBecause::Share)) && scanner.last().unwrap() != &Err(RefusedBecause::Minute));
+    let granted = scanner.iter().filter(|outcome| outcome.is_ok()).count();
+    assert!((9 * 6..9 * 35).contains(&granted), "{granted}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_caller_alone_may_have_every_call() {
+    let budget = alone(config(60, 1));
+    for _ in 0..60 {
+        assert_eq!(ask(&budget, miss(1)).await, Ok(()));
+    }
+    assert_eq!(ask(&budget, miss(1)).await.unwrap_err().reason, RefusedBecause::Minute);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_calls_are_short_nothing_is_fetched_ahead_misses_have_four_tenths_and_renewals_go_on() {
+    let budget = alone(config(60, 1));
+    for _ in 0..30 {
+        assert_eq!(ask(&budget, Purpose::Ahead).await, Ok(()));
+    }
+    let reason = async |purpose| ask(&budget, purpose).await.map_err(|refused| refused.reason.as_str());
+    assert_eq!(reason(Purpose::Ahead).await, Err("reserved"));
+    for _ in 0..24 {
+        assert_eq!(reason(miss(1)).await, Ok(()));
+    }
+    assert_eq!(reason(Purpose::Renewal).await, Ok(()));
+    sleep(Duration::from_secs(4)).await;
+    // Nine tenths are taken for longer than a moment.
+    assert_eq!(reason(miss(1)).await, Err("reserved"));
+    assert_eq!(reason(miss(2)).await, Ok(()));
+    assert_eq!(reason(miss(1)).await, Err("share"));
+    for _ in 0..4 {
+        assert_eq!(reason(Purpose::Renewal).await, Ok(()));
+    }
+    assert_eq!(reason(Purpose::Renewal).await, Err("minute"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn under_pressure_the_factor_grows_and_it_comes_back() {
+    let budget = alone(config(60, 1));
+    assert!((budget.thrift() - 1.0).abs() < 1e-9);
+    while ask(&budget, Purpose::Renewal).await.is_ok() {}
+    sleep(Duration::from_secs(60)).await;
+    assert!((budget.thrift() - 4.0).abs() < 0.01, "{}", budget.thrift());
+    assert!((budget.left().pressure - 1.0).abs() < 1e-9);
+    sleep(Duration::from_secs(120)).await;
+    assert!((budget.thrift() - 1.0).abs() < 1e-9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_caps_of_day_and_month_hold_over_midnight_and_lost_data_and_are_used() {
+    for (seed, per_day, per_month) in [(1, 400, 0), (2, 0, 400), (3, 400, 600)] {
+        fastrand::seed(seed);
+        let config = BudgetConfig { per_day, per_month, ..config(60, 4) };
+        let mut fleet = Fleet::new(config, LAST_HALF_HOUR, 4);
+        let midnight = Instant::now() + Duration::from_secs(1_800);
+        fleet
+            .live(Duration::from_secs(3_600), Duration::from_millis(500), |fleet| {
+                if fastrand::u32(..200) == 0 {
+                    fleet.store.lose_everything();
+                }
+            })
+            .await;
+        let november = fleet.calls.iter().filter(|(permitted, _)| *permitted < midnight).count();
+        let december = fleet.calls.len() - november;
+        assert!(november <= 400 && december <= 400, "{november} {december}");
+        assert!(november >= 300 && december >= 300, "{november} {december}");
+        let expected = if per_day > 0 { RefusedBecause::Day } else { RefusedBecause::Month };
+        assert!(fleet.refused.iter().any(|refused| refused.reason == expected));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_that_is_used_up_is_known_until_it_ends_and_by_replicas_that_counted_less() {
+    let mut fleet = Fleet::new(BudgetConfig { per_day: 50, ..config(60, 8) }, LAST_HALF_HOUR, 8);
+    let midnight = Instant::now() + Duration::from_secs(1_800);
+    // 42 are shared; the second replica counts most of them, the first few, before, and it restores them first.
+    sleep(TTL).await;
+    assert_eq!(fleet.ask(0, Purpose::Renewal).await, Ok(()));
+    while fleet.calls.len() < 38 {
+        let _ = fleet.ask(1, Purpose::Renewal).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    sleep(2 * TTL).await;
+    fleet.store.lose_everything();
+    sleep(4 * TTL).await;
+    for _ in 0..30 {
+        let _ = fleet.ask(0, Purpose::Renewal).await;
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert!(fleet.calls.len() <= 50, "{}", fleet.calls.len());
+    let refused = fleet.ask(0, Purpose::Renewal).await.unwrap_err();
+    assert_eq!(refused.reason, RefusedBecause::Day);
+    assert_eq!(fleet.budget(0).left().day, Some(0));
+    let retry_at = Instant::now() + refused.retry_after;
+    assert!(retry_at <= midnight + MILLI && retry_at + MILLI >= midnight, "{:?}", refused.retry_after);
+    sleep(refused.retry_after - MILLI).await;
+    assert!(fleet.ask(0, Purpose::Renewal).await.is_err());
+    sleep(LAG).await;
+    assert_eq!(fleet.ask(0, Purpose::Renewal).await, Ok(()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn setting_the_clock_begins_no_new_day() {
+    let mut fleet = Fleet::new(BudgetConfig { per_day: 10, ..config(60, 1) }, NOON, 1);
+    sleep(2 * TTL).await;
+    while fleet.ask(0, Purpose::Renewal).await.is_ok() {}
+    // 8 are shared, and of the other two a process that was started today has one.
+    assert_eq!(fleet.calls.len(), 9);
+    fleet.set_clock(0, 24);
+    sleep(2 * TTL).await;
+    assert_eq!(fleet.ask(0, Purpose::Renewal).await.unwrap_err().reason, RefusedBecause::Day);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_day_is_used_up_to_the_last_shared_call_and_no_further_by_all_replicas() {
+    let mut fleet = Fleet::new(BudgetConfig { per_day: 50, ..config(60, 8) }, NOON, 8);
+    sleep(2 * TTL).await;
+    for round in 0..80 {
+        let _ = fleet.ask(round % 8, Purpose::Renewal).await;
+        sleep(Duration::from_secs(2)).await;
+    }
+    assert_eq!(fleet.calls.len(), 42);
+}

@@ -1,0 +1,66 @@
+//! What one replica has learnt of the account and all have to heed: the upstream's 429 and 401 are about the account and
+//! its key, not about a replica. A note in the store says so for as long as nobody should ask.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::breaker::Reason;
+use crate::clock::Clock;
+use crate::crypto::Keyring;
+use crate::store::{Note, Store};
+
+const RATE_LIMITED: u8 = 1;
+const KEY_REJECTED: u8 = 2;
+/// The note: one of those, then the milliseconds of the Unix epoch until which it holds, big-endian.
+const BYTES: usize = 9;
+/// What is written by a clock far ahead must not hold for ever.
+const LONGEST: Duration = Duration::from_secs(3_600 * 2);
+
+/// The note, read before each call.
+pub(super) struct Hold {
+    store: Store,
+    keyring: Arc<Keyring>,
+    clock: Clock,
+}
+
+impl Hold {
+    pub(super) fn new(store: Store, keyring: Arc<Keyring>, clock: Clock) -> Self {
+        Self { store, keyring, clock }
+    }
+
+    fn note(&self) -> Note {
+        Note::new(&self.store, &self.keyring, &self.clock, "upstream hold")
+    }
+
+    /// Tells the other replicas. A store that cannot be written to is counted; each will then learn for itself.
+    pub(super) async fn tell(&self, reason: Reason, pause: Duration) {
+        let kind = match reason {
+            Reason::RateLimited => RATE_LIMITED,
+            Reason::KeyRejected => KEY_REJECTED,
+            // That may be this replica's own way to the upstream.
+            Reason::Failing => return,
+        };
+        if self.store.is_shared() {
+            let until_ms = self.clock.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+            let text = [&[kind], &until_ms.to_be_bytes()[..]].concat();
+            let _ = self.note().write(&text, pause).await;
+        }
+    }
+
+    /// What another replica has told, and for how long it still holds.
+    pub(super) async fn heard(&self) -> Option<(Reason, Duration)> {
+        if !self.store.is_shared() {
+            return None;
+        }
+        let text: [u8; BYTES] = self.note().read().await.ok()??.try_into().ok()?;
+        let (kind, until_ms) = text.split_first()?;
+        let until_ms = u64::from_be_bytes(until_ms.try_into().ok()?);
+        let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms())).min(LONGEST);
+        match *kind {
+            _ if left.is_zero() => None,
+            RATE_LIMITED => Some((Reason::RateLimited, left)),
+            KEY_REJECTED => Some((Reason::KeyRejected, left)),
+            _ => None,
+        }
+    }
+}
