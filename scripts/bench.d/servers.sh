@@ -62,6 +62,9 @@ listen = "127.0.0.1:0"
 [upstream]
 base_url = "http://${public[origin]}"
 api_key = "bench"
+# What is measured are hits; a thousand places are loaded before.
+budget_per_minute = 1000000
+budget_per_month = 0
 [cache]
 fresh_secs = 86400
 jitter_percent = 0

@@ -95,6 +95,7 @@ listen = "127.0.0.1:${port[admin]}"
 [upstream]
 base_url = "http://127.0.0.1:${port[openweathermap]}"
 api_key = "front-test-key"
+budget_per_minute = 1000000
 [cache]
 fresh_secs = $FRESH
 stale_while_revalidate_secs = $SWR

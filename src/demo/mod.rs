@@ -17,6 +17,8 @@ use crate::http::{self, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT};
 use crate::provision;
 use redis_server::RedisServer;
 
+/// As of a paid plan, so that a visitor can ask for what they like.
+const BUDGET_PER_MINUTE: u32 = 3_000;
 /// The simulated upstream is asked by one client.
 const LIMITS: Limits = Limits {
     max_connections: 64,
@@ -66,6 +68,9 @@ impl Demo {
         let mut settings = vec![
             ("upstream.base_url", format!("http://{}", self.upstream)),
             ("upstream.api_key", "simulated".to_owned()),
+            // Nobody is blocked by a simulation, and nobody else has this account.
+            ("upstream.budget_per_minute", BUDGET_PER_MINUTE.to_string()),
+            ("upstream.max_replicas", "1".to_owned()),
             ("log.format", "pretty".to_owned()),
         ];
         match &self.redis {
