@@ -13,16 +13,18 @@
 //! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
 //!    is a counted miss. What is usable is kept in memory and given as in step 2.
-//! 6. [`upstream::Upstream`] asks OpenWeatherMap, within its limits, and believes only what is weather.
+//! 6. Of all replicas one loads a question (`cache::lease`). [`upstream::Upstream`] asks OpenWeatherMap if its breaker admits
+//!    it and the budget of the fleet has a permit, and believes only what is weather.
 //! 7. The answer is kept in memory, sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given.
 //!    That a place is unknown is an answer, too.
-//! 8. Did the upstream fail? A copy that is not dead yet is given, marked stale; else a typed error.
+//! 8. Did the upstream fail, or was there no call for this? A copy that is not dead yet is given, marked stale; else a typed
+//!    error.
 //! 9. [`http`] `weather` and `problem` turn the answer or the error into status, headers and bytes.
 //!
 //! # Who knows whom
 //!
-//! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` knows the store and the
-//! sealing but no HTTP; `crypto` knows only bytes; `weather` are the words they share and does no I/O. `cache` and
+//! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
+//! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words they share and does no I/O. `cache` and
 //! `upstream` meet in one trait, [`weather::Source`]. `tests/architecture.rs` holds every file to this.
 
 pub mod app;

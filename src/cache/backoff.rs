@@ -12,9 +12,6 @@ use crate::weather::{Query, SourceError};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// When a call was refused for lack of budget, the question is not put again for this long at most: a call may be free
-/// sooner than was to be expected.
-const LONGEST_REFUSAL: Duration = Duration::from_secs(5);
 /// Questions that are remembered. When there are more, the upstream fails as a whole, and that is not for us to notice.
 const QUESTIONS: usize = 16_384;
 
@@ -39,34 +36,25 @@ impl BackOff {
             return None;
         }
         let step = self.0.get(query)?;
-        let left = step.until.checked_duration_since(now).filter(|left| !left.is_zero())?;
-        Some(match step.error {
-            SourceError::BudgetExhausted { .. } => SourceError::BudgetExhausted { retry_after: left },
-            SourceError::Paused { .. } => SourceError::Paused { retry_after: left },
-            error => error,
-        })
+        (now < step.until).then_some(step.error)
     }
 
     /// A load failed: gives the pause before the next one. `None` if that is not a matter of the question.
     pub(super) fn failed(&self, query: &Query, error: SourceError, now: Instant) -> Option<Duration> {
-        let pause = match error {
-            // Both cost no call, and the second is about a caller.
-            SourceError::NoKey | SourceError::OverShare { .. } | SourceError::UnknownLocation => return None,
-            SourceError::BudgetExhausted { retry_after } | SourceError::Paused { retry_after } => {
-                retry_after.min(LONGEST_REFUSAL)
-            }
-            _ => {
-                let before = self.0.get(query).filter(|step| !is_refusal(step.error)).map(|step| step.pause);
-                before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE))
-            }
-        };
+        if !is_failure(error) {
+            return None;
+        }
+        let before = self.0.get(query).map(|step| step.pause);
+        let pause = before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE));
         self.0.insert(query.clone(), Step { error, pause, until: now + jittered(pause) });
         Some(pause)
     }
 
     /// Another replica's load failed: nobody tries again here for `pause` either.
     pub(super) fn follow(&self, query: &Query, error: SourceError, pause: Duration, now: Instant) {
-        self.0.insert(query.clone(), Step { error, pause, until: now + pause });
+        // What is left of a pause says nothing of how long the next one has to be.
+        let step = self.0.get(query).map_or(FIRST_PAUSE, |step| step.pause).max(pause);
+        self.0.insert(query.clone(), Step { error, pause: step, until: now + pause });
     }
 
     /// A load succeeded: the next failure is the first one again.
@@ -77,14 +65,12 @@ impl BackOff {
     }
 }
 
-/// Nothing was asked, because nothing may be asked now.
-fn is_refusal(error: SourceError) -> bool {
+/// Whether it may be a matter of the question. The others are of the account, the caller or the whole upstream, which are
+/// minded elsewhere.
+fn is_failure(error: SourceError) -> bool {
     matches!(
         error,
-        SourceError::BudgetExhausted { .. }
-            | SourceError::OverShare { .. }
-            | SourceError::Paused { .. }
-            | SourceError::NoKey
+        SourceError::Timeout | SourceError::Unavailable | SourceError::Failed | SourceError::InvalidResponse
     )
 }
 
@@ -120,15 +106,30 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_refusal_holds_for_a_short_time_and_says_how_long_it_still_lasts() {
+    async fn the_rest_of_another_replicas_pause_does_not_shorten_the_next_one() {
         let (back_off, london, now) = (BackOff::new(), query("London"), Instant::now());
-        let refused = SourceError::BudgetExhausted { retry_after: Duration::from_secs(40) };
-        assert_eq!(back_off.failed(&london, refused, now), Some(LONGEST_REFUSAL));
-        let held = back_off.holds(&london, now + Duration::from_secs(1));
-        let Some(SourceError::BudgetExhausted { retry_after }) = held else { panic!("{held:?}") };
-        assert!(retry_after <= Duration::from_secs(4), "{retry_after:?}");
-        assert_eq!(back_off.holds(&london, now + LONGEST_REFUSAL), None);
-        assert_eq!(back_off.failed(&query("Paris"), SourceError::NoKey, now), None);
-        assert_eq!(back_off.holds(&query("Paris"), now), None);
+        for _ in 0..3 {
+            back_off.failed(&london, SourceError::Failed, now);
+        }
+        for left in [Duration::from_millis(700), Duration::ZERO] {
+            back_off.follow(&london, SourceError::Failed, left, now);
+        }
+        assert_eq!(back_off.failed(&london, SourceError::Failed, now), Some(Duration::from_secs(8)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_failure_of_the_question_holds_nothing() {
+        let (back_off, london, now) = (BackOff::new(), query("London"), Instant::now());
+        let retry_after = Duration::from_secs(40);
+        for error in [
+            SourceError::NoKey,
+            SourceError::RejectedKey,
+            SourceError::BudgetExhausted { retry_after },
+            SourceError::OverShare { retry_after },
+            SourceError::Paused { retry_after },
+            SourceError::UnknownLocation,
+        ] {
+            assert_eq!((back_off.failed(&london, error, now), back_off.holds(&london, now)), (None, None));
+        }
     }
 }

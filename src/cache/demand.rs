@@ -1,11 +1,15 @@
 //! How much a place is asked for, as far as this replica knows: what its next renewal is worth.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// Questions count half after this time: long enough to tell a place that is asked for once an hour from one that is
 /// never asked for again, short enough that yesterday's news are forgotten.
 const HALF_LIFE: Duration = Duration::from_secs(4 * 3_600);
+/// How long a stale copy in memory is given without looking whether there is a newer one in the store.
+const LOOK_EVERY_MS: u64 = 15_000;
+/// How long a hot copy is given without trying to renew it ahead of its time.
+const TRY_EVERY_MS: u64 = 1_000;
 /// Answers of one record from which on its place counts as hot: it is asked for again before the record ends.
 const HOT: u32 = 4;
 
@@ -15,6 +19,8 @@ pub(super) struct Demand {
     asked: AtomicU32,
     /// A number of questions, the bits of an `f32`.
     earlier: AtomicU32,
+    /// When something newer was last looked for, Unix milliseconds.
+    looked_ms: AtomicU64,
 }
 
 impl Demand {
@@ -36,8 +42,26 @@ impl Demand {
         earlier * (-age.div_duration_f32(HALF_LIFE)).exp2() + asked
     }
 
+    /// Whether the store has to be looked at for something newer, which another replica may have brought: at most once
+    /// within [`LOOK_EVERY_MS`].
+    pub(super) fn has_to_look(&self, now_ms: u64) -> bool {
+        self.is_time(now_ms, LOOK_EVERY_MS)
+    }
+
+    /// Whether it is time to try again to renew it ahead.
+    pub(super) fn has_to_try(&self, now_ms: u64) -> bool {
+        self.is_hot() && self.is_time(now_ms, TRY_EVERY_MS)
+    }
+
+    fn is_time(&self, now_ms: u64, every_ms: u64) -> bool {
+        let looked_ms = self.looked_ms.load(Ordering::Relaxed);
+        // Also if the clock was set back.
+        let is_due = now_ms.abs_diff(looked_ms) >= every_ms;
+        is_due && self.looked_ms.compare_exchange(looked_ms, now_ms, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+    }
+
     /// Whether it is asked for so often that it should never have to be asked anew while somebody asks.
-    pub(super) fn is_hot(&self) -> bool {
+    fn is_hot(&self) -> bool {
         self.asked.load(Ordering::Relaxed) >= HOT
     }
 }

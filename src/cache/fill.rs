@@ -57,7 +57,7 @@ impl Inner {
     /// Loads when it is this replica's turn, and takes what another has brought when it is not.
     async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
         let held = if wish.purpose == Purpose::Ahead { &self.held_ahead } else { &self.held };
-        if let Some(error) = held.holds(query, self.clock.instant()).or(self.source.outlook().closed) {
+        if let Some(error) = held.holds(query, self.clock.instant()).or_else(|| self.source.refusal(wish.purpose)) {
             return Err(error);
         }
         if wish.known_ms.is_some()
@@ -76,7 +76,10 @@ impl Inner {
                 Turn::Found(record) => {
                     self.hot.keep(query, &record, generation, self.clock.now_ms());
                     if self.hot.generation() == generation {
-                        return Ok(Called { record, origin: Origin::Fresh(self.shelf.store.kind()) });
+                        let level = self.shelf.store.kind();
+                        let is_fresh = record.freshness(self.clock.now_ms()) == Freshness::Fresh;
+                        let origin = if is_fresh { Origin::Fresh(level) } else { Origin::Stale(level) };
+                        return Ok(Called { record, origin });
                     }
                     // It may have been purged meanwhile, and callers who came after that may share this.
                 }

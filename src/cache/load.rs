@@ -1,6 +1,7 @@
 //! What is answered, and when it is asked anew: look in memory and store, load or have loaded behind the answer, fall back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Inner;
 use super::answer::{Answer, GetError, MEMORY, Origin};
@@ -12,6 +13,8 @@ use crate::weather::{Caller, Purpose, Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
 const LOADS: usize = 2;
+/// When a rare question may be asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// Renewals behind stale answers that may be under way at once. One more is not begun: the next caller of that question
 /// tries again.
 const MAX_RENEWALS: usize = 256;
@@ -28,12 +31,17 @@ impl Inner {
                 }
                 Origin::Fresh(MEMORY)
             }
-            Freshness::Renew => {
-                self.renew(query, &record, Purpose::Renewal);
+            Freshness::Renew | Freshness::Fallback if !self.is_worth_asking(query, &record, Purpose::Renewal) => {
+                // Nobody waits for what would not come. But another replica may have had it come.
+                if self.shelf.store.is_shared() && record.demand()?.has_to_look(now) {
+                    return None;
+                }
                 Origin::Stale(MEMORY)
             }
-            // Nobody waits for what would not come.
-            Freshness::Fallback if !self.is_worth_asking(query, &record, Purpose::Renewal) => Origin::Stale(MEMORY),
+            Freshness::Renew => {
+                self.begin(query, &record, Purpose::Renewal);
+                Origin::Stale(MEMORY)
+            }
             Freshness::Fallback | Freshness::Dead => return None,
         };
         if let Some(demand) = record.demand() {
@@ -48,10 +56,9 @@ impl Inner {
             Purpose::Ahead => &self.held_ahead,
             Purpose::Renewal | Purpose::Miss(_) => &self.held,
         };
-        let outlook = self.source.outlook();
-        outlook.closed.is_none()
-            && copy.is_worth_renewing(outlook.thrift, self.clock.now_ms())
+        copy.is_worth_renewing(self.source.thrift(), self.clock.now_ms())
             && held.holds(query, self.clock.instant()).is_none()
+            && self.source.refusal(purpose).is_none()
     }
 
     /// Waits for the lookup, as long as a caller may and among as many as may.
@@ -110,7 +117,16 @@ impl Inner {
 
     async fn look_up(self: Arc<Self>, query: Arc<Query>, caller: Caller) -> Result<Answer, GetError> {
         let generation = self.hot.generation();
-        let Some((copy, level)) = self.find(&query).await else { return self.call(&query, Wish::miss(caller)).await };
+        let Some((copy, level)) = self.find(&query).await else {
+            if self.rare.has_to_wait(&query, self.source.is_short(), self.clock.instant()) {
+                self.metrics.permit_refused("rare");
+                return Err(GetError::Source(SourceError::BudgetExhausted { retry_after: ASK_AGAIN }));
+            }
+            return self.call(&query, Wish::miss(caller)).await;
+        };
+        if let Some(demand) = copy.demand() {
+            demand.count();
+        }
         match copy.freshness(self.clock.now_ms()) {
             Freshness::Fresh => Ok(Answer::new(copy, Origin::Fresh(level))),
             Freshness::Renew => {
@@ -137,7 +153,7 @@ impl Inner {
         let generation = self.hot.generation();
         let kept = self.hot.get(query, self.clock.now_ms());
         if let Some(record) = &kept
-            && matches!(record.freshness(self.clock.now_ms()), Freshness::Fresh | Freshness::Renew)
+            && record.freshness(self.clock.now_ms()) == Freshness::Fresh
         {
             return kept.map(|record| (record, MEMORY));
         }
@@ -177,9 +193,13 @@ impl Inner {
     /// brings.
     fn renew(self: &Arc<Self>, query: &Query, copy: &Record, purpose: Purpose) {
         if self.is_worth_asking(query, copy, purpose) {
-            let (inner, query) = (Arc::clone(self), Arc::new(query.clone()));
-            let wish = Wish::newer_than(copy, purpose);
-            self.calls.begin(&query, MAX_RENEWALS, || inner.load(Arc::clone(&query), wish));
+            self.begin(query, copy, purpose);
         }
+    }
+
+    fn begin(self: &Arc<Self>, query: &Query, copy: &Record, purpose: Purpose) {
+        let (inner, query) = (Arc::clone(self), Arc::new(query.clone()));
+        let wish = Wish::newer_than(copy, purpose);
+        self.calls.begin(&query, MAX_RENEWALS, || inner.load(Arc::clone(&query), wish));
     }
 }

@@ -22,6 +22,7 @@ mod lease;
 mod load;
 mod oldest;
 mod purge;
+mod rare;
 mod record;
 mod shelf;
 
@@ -44,6 +45,7 @@ use flight::{Flights, WaitingRoom};
 pub use freshness::{Freshness, Policy, Windows, age};
 use hot::Hot;
 use oldest::Oldest;
+use rare::Rare;
 pub use record::Content;
 use shelf::Shelf;
 
@@ -84,6 +86,7 @@ struct Inner {
     /// The same for questions whose answers are still fresh.
     held_ahead: BackOff,
     oldest: Oldest,
+    rare: Rare,
 }
 
 impl Cache {
@@ -110,6 +113,7 @@ impl Cache {
             held: BackOff::new(),
             held_ahead: BackOff::new(),
             oldest: Oldest::default(),
+            rare: Rare::new(),
         });
         purge::watch(&inner);
         Self(inner)
@@ -204,9 +208,9 @@ impl Cache {
         self.0.oldest.age(self.0.clock.instant())
     }
 
-    /// What asking the source would only give now.
-    pub fn source_closed(&self) -> Option<SourceError> {
-        self.0.source.outlook().closed
+    /// Whether the source refuses the key.
+    pub fn source_rejects_key(&self) -> bool {
+        self.0.source.rejects_key()
     }
 
     /// Now, by the clock that ages are computed with, Unix milliseconds.

@@ -20,6 +20,12 @@ pub enum Content {
 const WEATHER: u8 = 1;
 const UNKNOWN_PLACE: u8 = 2;
 
+/// Questions of late that do not count: a place that is asked for now and then is not worth much more than one that is never.
+const NOW_AND_THEN: f32 = 4.0;
+/// The demand that counts at least and at most. Above that all places are alike: to renew the most popular ones twice as
+/// often would cost what keeps many others from growing old.
+const LEAST_AND_MOST: (f32, f32) = (0.02, 8.0);
+
 /// What the upstream said, and when.
 #[derive(Debug, Clone)]
 pub(super) struct Record {
@@ -85,15 +91,19 @@ impl Record {
     /// Whether it is worth a call at `now_ms`, when calls are scarcer by the factor `thrift`: the more its place is asked
     /// for, and the older it is, the rather.
     pub(super) fn is_worth_renewing(&self, thrift: f64, now_ms: u64) -> bool {
+        if thrift <= 1.0 {
+            return true;
+        }
         let age = age(self.fetched_at_ms, now_ms);
-        let level = self.demand().map_or(1.0, |demand| demand.level(age).max(1.0));
-        thrift <= 1.0 || f64::from(level) * age.div_duration_f64(self.windows.fresh) >= thrift
+        let (least, most) = LEAST_AND_MOST;
+        let level = self.demand().map_or(least, |demand| (demand.level(age) - NOW_AND_THEN).clamp(least, most));
+        f64::from(level) * age.div_duration_f64(self.windows.fresh) >= thrift
     }
 
-    /// Whether it is fresh for less than a tenth of its time still and its place is hot.
+    /// Whether it is fresh for less than a tenth of its time still, its place is hot, and nobody has tried just now.
     pub(super) fn is_due_ahead(&self, now_ms: u64) -> bool {
         let left = self.windows.fresh.saturating_sub(age(self.fetched_at_ms, now_ms));
-        left < self.windows.fresh / 10 && self.demand().is_some_and(Demand::is_hot)
+        left < self.windows.fresh / 10 && self.demand().is_some_and(|demand| demand.has_to_try(now_ms))
     }
 
     pub(super) fn expires_at_ms(&self) -> u64 {

@@ -21,8 +21,8 @@ use secrecy::ExposeSecret;
 pub use reader::Fault;
 use reader::Reader;
 
-/// How much longer than its own limit the upstream's client may take before the load is dropped.
-const LOAD_GRACE: Duration = Duration::from_millis(25);
+/// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
+const LOAD_GRACE: Duration = Duration::from_secs(1);
 
 /// From a permit to the request being on its way, beside connecting.
 const SEND_LAG: Duration = Duration::from_secs(1);

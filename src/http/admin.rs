@@ -21,7 +21,7 @@ use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
 use crate::secret::Secret;
 use crate::telemetry::{Metrics, UpstreamReport};
-use crate::weather::{Location, SourceError};
+use crate::weather::Location;
 
 /// A purge names one place; nothing longer belongs here.
 const MAX_BODY_BYTES: usize = 4_096;
@@ -59,7 +59,7 @@ pub(super) fn routes(state: AdminState) -> Router {
 async fn readyz(State(state): State<AdminState>) -> Result<&'static str, Problem> {
     if state.stopping.is_cancelled() {
         Err(Problem::draining())
-    } else if state.cache.source_closed() == Some(SourceError::RejectedKey) {
+    } else if state.cache.source_rejects_key() {
         // Another replica would be no better off, and copies are still answered.
         Ok("ready, degraded: OpenWeatherMap refuses the key\n")
     } else {

@@ -47,8 +47,10 @@ pub(super) async fn weather(
 /// Why there is no answer, and the word of `X-Cache`.
 pub(super) fn not_answered(error: GetError) -> (Response, &'static str) {
     let problem = Problem::from(error);
-    // Those two never left this service (RFC 9211, section 2.2).
-    let forwarded = !matches!(error, GetError::Overloaded | GetError::Source(SourceError::NoKey));
+    // Those never left this service (RFC 9211, section 2.2).
+    use SourceError::{NoKey, OverShare, Paused};
+    let at_home = matches!(error, GetError::Source(NoKey | OverShare { .. } | Paused { .. }) | GetError::Overloaded);
+    let forwarded = !at_home;
     let status = format!("stratus; {}detail={}", if forwarded { "fwd=miss; " } else { "" }, problem.code);
     let mut response = problem.into_response();
     came_about(&mut response, &status, "MISS");

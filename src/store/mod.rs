@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 pub use memory::MemoryStore;
-pub use notes::Note;
+pub use notes::{CLOCKS_DIFFER, Note};
 use redis::RedisStore;
 pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 

@@ -9,9 +9,9 @@ use super::{Store, StoreError};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, RecordName, Times};
 
-/// How much longer than in the store a note can be opened: clocks of replicas differ, and the store's is the one that
-/// counts.
-const CLOCK_TOLERANCE: Duration = Duration::from_secs(600);
+/// How much longer than in the store a note can be opened: the store's clock is the one that counts, and those of replicas
+/// may be wrong, or be put right by hours.
+pub const CLOCKS_DIFFER: Duration = Duration::from_hours(24);
 
 /// One note: its name and how it is sealed.
 #[derive(Clone)]
@@ -68,7 +68,7 @@ impl Note {
 
     fn sealed(&self, text: &[u8], ttl: Duration) -> Result<Vec<u8>, StoreError> {
         let now = self.clock.now_ms();
-        let lifetime_ms = u64::try_from((ttl + CLOCK_TOLERANCE).as_millis()).unwrap_or(u64::MAX);
+        let lifetime_ms = u64::try_from((ttl + CLOCKS_DIFFER).as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
         self.keyring.seal(&self.name, times, text).map_err(|_| StoreError::Refused)
     }

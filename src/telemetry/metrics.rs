@@ -181,7 +181,7 @@ impl Metrics {
         registry.register("upstream_retries", "Calls that were a second attempt", self.upstream_retries.clone());
         registry.register(
             "upstream_permits_refused",
-            "Calls that were not made for lack of budget, by reason: minute, day, month, share, reserved",
+            "Calls that were not made for lack of budget, by reason: minute, day, month, share, reserved, rare",
             self.permits_refused.clone(),
         );
         registry.register(

@@ -15,6 +15,7 @@ mod openweather;
 mod retries;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
@@ -23,7 +24,7 @@ use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::store::Store;
 use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
-use crate::weather::{Fetched, Fetching, Outlook, Purpose, Query, Source, SourceError};
+use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
 use budget::{Budget, Refused, RefusedBecause};
 pub use budget::{BudgetConfig, Permit};
@@ -56,6 +57,8 @@ pub struct Upstream {
     budget: Arc<Budget>,
     limits: BudgetConfig,
     hold: Hold,
+    /// Whether this process has called already.
+    has_asked: AtomicBool,
     retries: RetryBudget,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -80,6 +83,7 @@ impl Upstream {
             budget,
             limits,
             hold: Hold::new(store, keyring, clock.clone()),
+            has_asked: AtomicBool::new(false),
             retries: RetryBudget::default(),
             clock,
             metrics,
@@ -91,7 +95,6 @@ impl Upstream {
         if !self.call.is_ready() {
             return Err(SourceError::NoKey);
         }
-        self.retries.called();
         let fetched = self.attempt(query, purpose).await;
         // No answer came, or one from a gateway on the way: the question may be put again.
         if fetched == Err(SourceError::Unavailable) && self.retries.take() {
@@ -118,12 +121,20 @@ impl Upstream {
                 return Err(refusal(&refused));
             }
         };
+        self.retries.called();
         let began = Instant::now();
         let fetched = self.call.call(query, permit).await;
         let outcome = fetched.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
         self.metrics.upstream_called(outcome, began.elapsed());
         self.settle(admission, fetched.as_ref().err().copied()).await;
-        fetched
+        fetched.map_err(|error| match error {
+            // As long as it is left alone for it, which may be a little longer than it asked for.
+            SourceError::BudgetExhausted { retry_after } => {
+                let pause = self.breaker.state(self.clock.instant()).reopens_in;
+                SourceError::BudgetExhausted { retry_after: pause.unwrap_or_default().max(retry_after) }
+            }
+            error => error,
+        })
     }
 
     /// Whether it is to be called at all, by what this replica and the others know.
@@ -131,6 +142,10 @@ impl Upstream {
         let now = self.clock.instant();
         let admission = self.breaker.admit(now).map_err(rejection)?;
         let Some((reason, left)) = self.hold.heard().await else { return Ok(admission) };
+        // That was another process, which may have had another key: a restart with a new one has to show.
+        if reason == Reason::KeyRejected && !self.has_asked.load(Ordering::Relaxed) {
+            return Ok(admission);
+        }
         admission.cancelled();
         log(self.breaker.hold(now, reason, left));
         Err(rejection(Rejected { reason, retry_after: left }))
@@ -138,6 +153,7 @@ impl Upstream {
 
     /// Tells the breaker what came of a call, and the other replicas what they should know.
     async fn settle(&self, admission: Admission, error: Option<SourceError>) {
+        self.has_asked.store(true, Ordering::Relaxed);
         let now = self.clock.instant();
         let change = match error {
             // An unknown place is an answer.
@@ -169,7 +185,7 @@ impl Upstream {
             breaker: BreakerReport {
                 state: breaker.state.as_str(),
                 reason: breaker.reason.map(Reason::as_str),
-                retry_in_secs: breaker.reopens_in.map(|left| left.as_secs()),
+                retry_in_secs: breaker.reopens_in.map(whole_secs),
             },
             budget: BudgetReport {
                 minute: WindowReport { limit: u64::from(self.limits.per_minute), left: u64::from(left.minute) },
@@ -201,15 +217,35 @@ impl Source for Upstream {
         Box::pin(self.ask(query, purpose))
     }
 
-    fn outlook(&self) -> Outlook {
+    fn thrift(&self) -> f64 {
+        self.budget.thrift()
+    }
+
+    fn rejects_key(&self) -> bool {
+        self.breaker.state(self.clock.instant()).reason == Some(Reason::KeyRejected)
+    }
+
+    fn is_short(&self) -> bool {
+        self.budget.is_short()
+    }
+
+    fn refusal(&self, purpose: Purpose) -> Option<SourceError> {
+        if !self.call.is_ready() {
+            return Some(SourceError::NoKey);
+        }
         let breaker = self.breaker.state(self.clock.instant());
-        let rejecting = breaker.state != State::Admitting;
-        let closed = breaker
-            .reason
-            .filter(|_| rejecting)
-            .zip(breaker.reopens_in.filter(|left| !left.is_zero()))
-            .map(|(reason, retry_after)| rejection(Rejected { reason, retry_after }));
-        Outlook { thrift: self.budget.thrift(), closed }
+        // When its pause is over somebody has to probe.
+        if breaker.state != State::Admitting
+            && let (Some(reason), Some(retry_after)) = (breaker.reason, breaker.reopens_in)
+            && !retry_after.is_zero()
+        {
+            return Some(rejection(Rejected { reason, retry_after }));
+        }
+        let refused = self.budget.refusal(purpose)?;
+        if let Purpose::Miss(_) = purpose {
+            self.metrics.permit_refused(refused.reason.as_str());
+        }
+        Some(refusal(&refused))
     }
 }
 
@@ -228,6 +264,11 @@ fn refusal(refused: &Refused) -> SourceError {
         RefusedBecause::Share => SourceError::OverShare { retry_after },
         _ => SourceError::BudgetExhausted { retry_after },
     }
+}
+
+/// Rounded up, as for callers.
+fn whole_secs(left: Duration) -> u64 {
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
 }
 
 /// One line when it changes, not one for each call.

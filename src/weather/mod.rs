@@ -63,16 +63,6 @@ pub enum Purpose {
     Ahead,
 }
 
-/// How freely the source can be asked now.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Outlook {
-    /// The adaptive factor: 1 while there are calls enough; at 2, a place has to be twice as popular, or its copy twice as
-    /// old, to be worth one.
-    pub thrift: f64,
-    /// What asking would only give now.
-    pub closed: Option<SourceError>,
-}
-
 /// Why the upstream gave no weather. Each says what its caller can do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceError {
@@ -133,8 +123,24 @@ pub trait Source: Send + Sync + 'static {
     /// Asks, within the source's own limits in time and in calls.
     fn fetch<'a>(&'a self, query: &'a Query, purpose: Purpose) -> Fetching<'a>;
 
-    /// How freely it can be asked now; without limits unless it says otherwise.
-    fn outlook(&self) -> Outlook {
-        Outlook { thrift: 1.0, closed: None }
+    /// The adaptive factor: 1 while there are calls enough; at 2, a place has to be twice as popular, or its copy twice as
+    /// old, to be worth one.
+    fn thrift(&self) -> f64 {
+        1.0
+    }
+
+    /// Whether it has refused the key, and nothing else was heard since.
+    fn rejects_key(&self) -> bool {
+        false
+    }
+
+    /// Whether calls for new questions are short: nearly all that may be made now are made.
+    fn is_short(&self) -> bool {
+        false
+    }
+
+    /// What asking for this purpose would only give now, as far as is known without asking anybody.
+    fn refusal(&self, _: Purpose) -> Option<SourceError> {
+        None
     }
 }

@@ -186,12 +186,14 @@ async fn a_purge_that_cannot_reach_redis_leaves_what_is_in_memory() {
 async fn a_purge_reaches_a_replica_that_has_not_got_the_newest_key_yet() {
     let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
     let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
-    let old = setup().start().await;
+    let mut old = setup().start().await;
+    old.store_up().await;
     let keys = std::fs::read_to_string(redis.secret("encryption-keys")).expect("the keys");
     let newest = stratus::crypto::generate_key_line().expect("a key");
     let both = redis.secret("both-keys");
     provision_key_file(&both, &format!("{}\n{keys}", newest.as_str()));
-    let new = setup().set("encryption.keys_file", both.display()).clock(&old.clock).start().await;
+    let mut new = setup().set("encryption.keys_file", both.display()).clock(&old.clock).start().await;
+    new.store_up().await;
 
     assert_eq!(old.get("/weather/London").await.x_cache(), "MISS");
     let token = std::fs::read_to_string(redis.secret("admin-token")).expect("the token");
@@ -209,7 +211,8 @@ fn provision_key_file(path: &std::path::Path, text: &str) {
 async fn a_purge_goes_on_when_the_operator_hangs_up() {
     let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
     let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
-    let replica = setup().start().await;
+    let mut replica = setup().start().await;
+    replica.store_up().await;
     let cache = setup().clock(&replica.clock).cache().await;
     assert_eq!(replica.get("/weather/London").await.x_cache(), "MISS");
     // Begun, and dropped while Redis is asked.

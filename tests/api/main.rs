@@ -2,11 +2,14 @@
 
 mod admin;
 mod bodies;
+mod budget;
 mod cache_status;
 mod caching;
 mod coalescing;
 mod contract;
 mod counters;
+mod fleet;
+mod guards;
 mod harness;
 mod lifecycle;
 mod model;

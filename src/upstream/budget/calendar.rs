@@ -69,6 +69,9 @@ impl Span {
     }
 }
 
+/// By how much clocks of replicas may differ without a day getting too many calls at its ends.
+const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+
 /// A day or a month, and what is known of it.
 #[derive(Debug)]
 struct Window {
@@ -105,6 +108,14 @@ impl Window {
 
     fn left(&self) -> u64 {
         self.part.shared.saturating_sub(self.known) + self.own().saturating_sub(self.own_used)
+    }
+
+    /// The window before or after this one, near the end that they share: by another replica's clock it may be that one, so
+    /// a call counts in both.
+    fn neighbour(&self, now: OffsetDateTime) -> Option<Counts> {
+        let near = [now - CLOCKS_DIFFER, now + CLOCKS_DIFFER].map(|near| self.span.first(near.date()));
+        let first = near.into_iter().find(|first| *first != self.first)?;
+        Some(Counts { subject: self.span.subject(first), known: 0, ttl: self.span.ttl() })
     }
 
     fn counts(&self) -> Counts {
@@ -174,7 +185,8 @@ impl Calendar {
 
     fn used_up(&self, window: &Window, now: Instant) -> UsedUp {
         let end = window.span.next(window.first).with_time(Time::MIDNIGHT).assume_utc();
-        let lasts = (end - self.utc(now)).try_into().unwrap_or(Duration::ZERO);
+        // By all clocks, not only by this one.
+        let lasts = (end + CLOCKS_DIFFER - self.utc(now)).try_into().unwrap_or(Duration::ZERO);
         UsedUp { because: window.span.reason(), lasts }
     }
 
@@ -198,11 +210,16 @@ impl Calendar {
             window.turn_to(self.utc(Instant::now()).date());
             window
         };
-        let (first, counts) = {
+        let (first, counts, neighbour) = {
             let window = lock();
-            (window.first, window.counts())
+            (window.first, window.counts(), window.neighbour(self.utc(Instant::now())))
         };
         let number = counts.raise(ledger, 1).await?;
+        if let Some(neighbour) = neighbour
+            && neighbour.raise(ledger, 1).await? > lock().part.shared
+        {
+            return Ok(Some(UsedUp { because: lock().span.reason(), lasts: CLOCKS_DIFFER }));
+        }
         let mut window = lock();
         if window.first == first {
             window.known = window.known.max(number);
@@ -222,7 +239,9 @@ impl Calendar {
     /// The window whose own part is used up.
     pub(super) fn own_used_up(&self, now: Instant) -> Option<UsedUp> {
         let used_up = self.windows(now).filter(|window| window.own_used >= window.own());
-        used_up.map(|window| self.used_up(&window, now)).max_by_key(|used_up| used_up.lasts)
+        let longest = used_up.map(|window| self.used_up(&window, now)).max_by_key(|used_up| used_up.lasts)?;
+        // That goes by this clock alone.
+        Some(UsedUp { lasts: longest.lasts.saturating_sub(CLOCKS_DIFFER), ..longest })
     }
 
     /// Notes a call of the own parts.

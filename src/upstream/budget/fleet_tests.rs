@@ -71,7 +71,7 @@ impl Fleet {
         Budget::start(self.config, store, Arc::clone(keyring), clock)
     }
 
-    fn restart(&mut self, index: usize) {
+    pub(super) fn restart(&mut self, index: usize) {
         let replica = &self.replicas[index];
         let budget = self.start(&replica.store, &replica.keyring, &replica.set_by_ms);
         self.replicas[index].budget = budget;

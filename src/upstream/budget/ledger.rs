@@ -7,10 +7,7 @@ use bytes::Bytes;
 
 use crate::clock::Clock;
 use crate::crypto::{Keyring, RecordName, Times};
-use crate::store::{Store, StoreError};
-
-/// How much longer than its time in the store a note can be opened: by so much the clocks of two replicas may differ.
-const CLOCKS_DIFFER: Duration = Duration::from_mins(10);
+use crate::store::{CLOCKS_DIFFER, Store, StoreError};
 
 /// Who waits for what is read, so that failures are counted apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use self::calendar::Calendar;
@@ -34,12 +35,12 @@ use self::ledger::{Ledger, Reader};
 use self::own::OwnMinute;
 use self::parts::Parts;
 use self::permits::Stock;
-use self::shares::RefusedCallers;
+use self::shares::{FOR_RENEWALS, RefusedCallers, is_short_for_misses};
 use self::slots::{Note, View};
-use self::thrift::Thrift;
+use self::thrift::{ENOUGH, Thrift};
 use crate::clock::Clock;
 use crate::crypto::{Keyring, RecordName};
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoreState};
 
 /// What is counted in the shortest window.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -147,7 +148,10 @@ impl State {
 
     /// Brings the adaptive factor up to date.
     fn look(&mut self, now: Instant) -> f64 {
+        // Only renewals are made fewer by it, so it is for them: not for misses that fill what renewals do not need.
+        let renewals = self.view.renewals(now) as f64 / (FOR_RENEWALS * self.view.len() as f64);
         let pressure = self.pressure(now);
+        let pressure = if self.store_away { pressure } else { pressure.min(renewals) };
         self.thrift.look(now, pressure)
     }
 }
@@ -192,7 +196,7 @@ impl Budget {
             ledger,
         });
         if budget.watch.is_some() {
-            tokio::spawn(refresh_again_and_again(Arc::downgrade(&budget)));
+            tokio::spawn(refresh_again_and_again(Arc::downgrade(&budget), budget.ledger.store.state()));
         }
         budget
     }
@@ -200,6 +204,13 @@ impl Budget {
     /// The adaptive factor: 1 while there are calls enough.
     pub(super) fn thrift(&self) -> f64 {
         self.lock().look(Instant::now())
+    }
+
+    /// Whether nearly all calls are made, or all that are for new places.
+    pub(super) fn is_short(&self) -> bool {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.look(now) > 1.0 || state.pressure(now) >= ENOUGH || is_short_for_misses(&state.view, now)
     }
 
     /// What is left, as known here.
@@ -279,13 +290,24 @@ impl Budget {
     }
 }
 
-/// Keeps the view up to date as long as the budget is in use.
-async fn refresh_again_and_again(budget: Weak<Budget>) {
+/// Keeps the view up to date as long as the budget is in use, and looks at a store as soon as it can be used again: it may
+/// have lost its data.
+async fn refresh_again_and_again(budget: Weak<Budget>, mut store: watch::Receiver<StoreState>) {
+    // A store that never says more is up already.
+    let _ = store.wait_for(|state| *state != StoreState::Connecting).await;
     let mut ticks = tokio::time::interval(REFRESH);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    for times in 0.. {
-        ticks.tick().await;
+    let (mut times, mut is_told) = (0, true);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            changed = store.changed(), if is_told => {
+                is_told = changed.is_ok();
+                times = 0;
+            }
+        }
         let Some(budget) = budget.upgrade() else { return };
         budget.refresh(times).await;
+        times += 1;
     }
 }

@@ -52,11 +52,17 @@ impl OwnMinute {
     /// The share of it that is used, 0 to 1.
     pub(super) fn pressure(&self, now: Instant) -> f64 {
         let limit = self.limit(now);
-        if limit == 0 { 1.0 } else { 1.0 - self.left(now) as f64 / limit as f64 }
+        // Nothing is used of nothing.
+        if limit == 0 { 0.0 } else { 1.0 - self.left(now) as f64 / limit as f64 }
+    }
+
+    /// Whether a process before this one may have used it within the window.
+    pub(super) fn is_new(&self, at: Instant) -> bool {
+        at < self.started + self.counts_for
     }
 
     fn limit(&self, at: Instant) -> u64 {
-        self.part.limit(at < self.started + self.counts_for)
+        self.part.limit(self.is_new(at))
     }
 
     fn used(&self, at: Instant) -> u64 {

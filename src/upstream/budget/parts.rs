@@ -6,7 +6,7 @@
 use super::BudgetConfig;
 
 /// Slots at most: all of them are read every second. Above that many calls a slot stands for several.
-const MAX_SLOTS: u64 = 120;
+const MAX_SLOTS: u64 = 600;
 
 /// What one replica may use without asking anybody.
 ///
@@ -71,7 +71,9 @@ impl Parts {
         let per_minute = u64::from(config.per_minute.max(1));
         let at_least = u64::from(fleet && replicas <= per_minute / 2);
         let minute = Part::cut(per_minute, fifth(per_minute).max(at_least), replicas);
-        let long = |cap: u64| (cap > 0).then(|| Part::cut(cap, fifth(cap), replicas));
+        // Only for when the store is away: while it is there it counts every call of the day and the month.
+        let twentieth = |cap: u64| if fleet { cap / 20 / replicas } else { 0 };
+        let long = |cap: u64| (cap > 0).then(|| Part::cut(cap, twentieth(cap), replicas));
         let weight = minute.shared.div_ceil(MAX_SLOTS).max(1);
         Self {
             own: minute.own,
@@ -98,18 +100,18 @@ mod tests {
     fn the_free_plan_is_cut_up_for_eight_replicas_and_for_one() {
         let eight = Parts::of(&config(60, 0, 1_000_000, 8), true);
         assert_eq!((eight.own, eight.slots, eight.weight), (Own { new: 0, old: 1 }, 52, 1));
-        assert_eq!((eight.day, eight.month.unwrap().shared), (None, 800_000));
+        assert_eq!((eight.day, eight.month.unwrap().shared), (None, 950_000));
         let one = Parts::of(&config(60, 1_000, 0, 1), true);
         assert_eq!((one.own, one.slots), (Own { new: 1, old: 11 }, 48));
-        assert_eq!(one.day, Some(Part { own: Own { new: 20, old: 180 }, shared: 800 }));
+        assert_eq!(one.day, Some(Part { own: Own { new: 5, old: 45 }, shared: 950 }));
         let alone = Parts::of(&config(60, 1_000, 0, 8), false);
         assert_eq!((alone.own.old, alone.slots, alone.day.unwrap().shared), (0, 60, 1_000));
     }
 
     #[test]
-    fn above_120_calls_a_slot_stands_for_several() {
-        let parts = Parts::of(&config(600, 0, 0, 4), true);
-        assert_eq!((parts.own.old + parts.own.new, parts.weight, parts.slots), (30, 4, 120));
+    fn above_600_calls_a_slot_stands_for_several() {
+        let parts = Parts::of(&config(3_000, 0, 0, 4), true);
+        assert_eq!((parts.own.old + parts.own.new, parts.weight, parts.slots), (150, 4, 600));
     }
 
     proptest! {
@@ -125,7 +127,7 @@ mod tests {
             let all = |own: Own, shared: u128| shared + u128::from(own.new + own.old) * u128::from(max_replicas);
             let shared = parts.slots as u128 * u128::from(parts.weight);
             prop_assert!(all(parts.own, shared) <= u128::from(per_minute));
-            prop_assert!((1..=120).contains(&parts.slots));
+            prop_assert!((1..=600).contains(&parts.slots));
             prop_assert!(fleet || parts.own.old == 0);
             for (part, cap) in [(parts.day, per_day), (parts.month, per_month)] {
                 prop_assert_eq!(part.is_some(), cap > 0);

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::calendar::UsedUp;
 use super::ledger::{Claimed, Reader, millis};
 use super::shares::{Judge, Verdict};
 use super::slots::Note;
@@ -79,6 +80,17 @@ impl Shut {
     fn new(because: RefusedBecause, lasts: impl Into<Option<Duration>>) -> Self {
         Self { because, lasts: lasts.into(), own: true }
     }
+
+    /// The day or the month is used up. What replicas own of it is for when the store is away.
+    fn of(used_up: UsedUp, store_away: bool) -> Self {
+        Self { because: used_up.because, lasts: Some(used_up.lasts), own: store_away }
+    }
+
+    fn refusal(&self, state: &mut State, purpose: Purpose, own_opens: Option<Duration>) -> Refused {
+        state.refused.note(purpose, Instant::now());
+        let soonest = [self.lasts, own_opens].into_iter().flatten().min();
+        Refused { reason: self.because, retry_after: soonest.unwrap_or(BLIND_RETRY).max(MIN_RETRY) }
+    }
 }
 
 impl From<StoreError> for Shut {
@@ -93,32 +105,86 @@ impl Budget {
     /// # Errors
     /// There is none for this purpose now; why, and when to ask again.
     pub(in crate::upstream) async fn permit(&self, purpose: Purpose) -> Result<Permit, Refused> {
+        if purpose == Purpose::Renewal && self.take_own_first() {
+            return self.charge().await;
+        }
         let shut = match self.shared(purpose).await {
             Ok(permit) => return Ok(permit),
             Err(shut) => shut,
         };
-        let mut state = self.lock();
-        let own = if shut.own { self.own(&mut state, purpose) } else { Err(None) };
-        own.map_err(|wait| {
-            state.refused.note(purpose, Instant::now());
-            let soonest = [shut.lasts, wait].into_iter().flatten().min();
-            Refused { reason: shut.because, retry_after: soonest.unwrap_or(BLIND_RETRY).max(MIN_RETRY) }
-        })
+        let taken = if shut.own { self.take_own(&mut self.lock(), purpose) } else { Err(None) };
+        match taken {
+            Ok(()) => self.charge().await,
+            Err(wait) => Err(shut.refusal(&mut self.lock(), purpose, wait)),
+        }
     }
 
-    /// From the own part; else, when there is one, if that is known.
-    fn own(&self, state: &mut State, purpose: Purpose) -> Result<Permit, Option<Duration>> {
+    /// Counts a call of the own minute in the day and the month: with all others if the store is there, so that no restart
+    /// forgets it, else in the own part of them.
+    async fn charge(&self) -> Result<Permit, Refused> {
+        match self.calendar.take_shared(&self.ledger).await {
+            Ok(None) => return Ok(Permit(())),
+            Ok(Some(used_up)) => {
+                return Err(Refused { reason: used_up.because, retry_after: used_up.lasts.max(MIN_RETRY) });
+            }
+            Err(_) => {}
+        }
         let now = Instant::now();
+        match self.calendar.own_used_up(now) {
+            None => {
+                self.calendar.note_own(now);
+                Ok(Permit(()))
+            }
+            Some(used_up) => Err(Refused { reason: used_up.because, retry_after: used_up.lasts.max(MIN_RETRY) }),
+        }
+    }
+
+    /// Why there is no permit for this purpose, if that is known without asking the store.
+    pub(in crate::upstream) fn refusal(&self, purpose: Purpose) -> Option<Refused> {
+        let now = Instant::now();
+        let mut state = self.lock();
+        state.asked = Some(now);
+        state.look(now);
+        let shut = match self.calendar.shared_used_up(now) {
+            Some(used_up) => Shut::of(used_up, state.store_away),
+            None if state.store_away => Shut::new(RefusedBecause::Minute, None),
+            None => self.judge(&state, purpose, now).err()?,
+        };
+        let in_stock = shut.because == RefusedBecause::Minute && state.stock.left(now) > 0;
+        let own = if shut.own { self.own_opens(&state, purpose, now) } else { Err(None) };
+        let wait = own.err().filter(|_| !in_stock)?;
+        Some(shut.refusal(&mut state, purpose, wait))
+    }
+
+    /// Whether there is a call of the own part; else, when there is one, if that is known.
+    fn own_opens(&self, state: &State, purpose: Purpose, now: Instant) -> Result<(), Option<Duration>> {
+        // The shared part opens again at the latest when the own one does.
         if self.calendar.own_used_up(now).is_some() {
-            // The shared part opens again at the latest when this does.
             return Err(None);
         }
-        if !state.own.is_open(purpose, now) {
-            return Err(state.own.soonest(purpose, now).map(|at| at - now));
+        // What a process before this one has used is not known here. While the shared part can be used, that must do.
+        let shares = !state.store_away && state.view.usable(now) > 0;
+        if state.own.is_new(now) && shares && self.watch.is_some() {
+            return Err(None);
         }
+        if state.own.is_open(purpose, now) { Ok(()) } else { Err(state.own.soonest(purpose, now).map(|at| at - now)) }
+    }
+
+    /// Takes a call of the own minute for what is asked for by many: nobody else can use it. A new process uses it only when
+    /// it has to. Gives whether there was one.
+    fn take_own_first(&self) -> bool {
+        let mut state = self.lock();
+        let now = Instant::now();
+        let may = !state.own.is_new(now) && !state.store_away && self.calendar.shared_used_up(now).is_none();
+        may && self.take_own(&mut state, Purpose::Renewal).is_ok()
+    }
+
+    /// Takes a call of the own minute; else, when there is one, if that is known.
+    fn take_own(&self, state: &mut State, purpose: Purpose) -> Result<(), Option<Duration>> {
+        let now = Instant::now();
+        self.own_opens(state, purpose, now)?;
         state.own.note(now);
-        self.calendar.note_own(now);
-        Ok(Permit(()))
+        Ok(())
     }
 
     async fn shared(&self, purpose: Purpose) -> Result<Permit, Shut> {
@@ -139,7 +205,7 @@ impl Budget {
         state.asked = Some(now);
         state.look(now);
         if let Some(used_up) = self.calendar.shared_used_up(now) {
-            return Err(Shut::new(used_up.because, used_up.lasts));
+            return Err(Shut::of(used_up, state.store_away));
         }
         let judged = self.judge(&state, purpose, now);
         if matches!(judged, Err(Shut { own: false, .. })) {
@@ -152,7 +218,7 @@ impl Budget {
     }
 
     fn judge(&self, state: &State, purpose: Purpose, now: Instant) -> Result<(), Shut> {
-        let judge = Judge::new(purpose, &state.view, self.parts.weight, state.thrift.is_tight(), &state.refused, now);
+        let judge = Judge::new(purpose, &state.view, self.parts.weight, &state.refused, now);
         let (because, own) = match judge.verdict(now) {
             Verdict::Open => return Ok(()),
             Verdict::Full => (RefusedBecause::Minute, true),
@@ -185,7 +251,7 @@ impl Budget {
         self.judge(&state, purpose, now)?;
         let free: Vec<_> = state.view.free(now).collect();
         let slot = *fastrand::choice(&free).ok_or_else(|| Shut::new(RefusedBecause::Minute, MIN_RETRY))?;
-        state.view.hold(slot, now);
+        state.view.hold(slot, purpose, now);
         Ok(slot)
     }
 
@@ -216,7 +282,7 @@ impl Budget {
             return Err(Shut::new(RefusedBecause::Minute, None));
         }
         if let Some(used_up) = used_up {
-            return Err(Shut::new(used_up.because, used_up.lasts));
+            return Err(Shut::of(used_up, false));
         }
         let deadline = match place {
             Place::Slot { claimed, .. } => claimed + HANDOVER,

@@ -149,35 +149,38 @@ async fn a_scanner_among_three_others_has_its_share_and_the_others_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_caller_alone_may_have_every_call() {
+async fn one_caller_alone_leaves_something_for_others_and_all_misses_for_renewals() {
     let budget = alone(config(60, 1));
-    for _ in 0..60 {
+    // A tenth is left for renewals that may come, and a quarter of the rest for callers that may come.
+    for _ in 0..40 {
         assert_eq!(ask(&budget, miss(1)).await, Ok(()));
     }
-    assert_eq!(ask(&budget, miss(1)).await.unwrap_err().reason, RefusedBecause::Minute);
+    assert_eq!(ask(&budget, miss(1)).await.unwrap_err().reason, RefusedBecause::Reserved);
+    for caller in 2..16 {
+        assert_eq!(ask(&budget, miss(caller)).await, Ok(()), "{caller}");
+    }
+    assert_eq!(ask(&budget, miss(16)).await.unwrap_err().reason, RefusedBecause::Reserved);
+    for _ in 0..6 {
+        assert_eq!(ask(&budget, Purpose::Renewal).await, Ok(()));
+    }
+    assert_eq!(ask(&budget, miss(17)).await.unwrap_err().reason, RefusedBecause::Minute);
 }
 
 #[tokio::test(start_paused = true)]
-async fn when_calls_are_short_nothing_is_fetched_ahead_misses_have_four_tenths_and_renewals_go_on() {
+async fn when_calls_are_short_nothing_is_fetched_ahead_and_a_caller_is_told_that_it_has_had_its_share() {
     let budget = alone(config(60, 1));
     for _ in 0..30 {
         assert_eq!(ask(&budget, Purpose::Ahead).await, Ok(()));
     }
     let reason = async |purpose| ask(&budget, purpose).await.map_err(|refused| refused.reason.as_str());
     assert_eq!(reason(Purpose::Ahead).await, Err("reserved"));
-    for _ in 0..24 {
+    for _ in 0..20 {
         assert_eq!(reason(miss(1)).await, Ok(()));
     }
-    assert_eq!(reason(Purpose::Renewal).await, Ok(()));
-    sleep(Duration::from_secs(4)).await;
-    // Nine tenths are taken for longer than a moment.
-    assert_eq!(reason(miss(1)).await, Err("reserved"));
     assert_eq!(reason(miss(2)).await, Ok(()));
+    // There are two now: 20 for each.
     assert_eq!(reason(miss(1)).await, Err("share"));
-    for _ in 0..4 {
-        assert_eq!(reason(Purpose::Renewal).await, Ok(()));
-    }
-    assert_eq!(reason(Purpose::Renewal).await, Err("minute"));
+    assert_eq!((reason(miss(2)).await, reason(Purpose::Renewal).await), (Ok(()), Ok(())));
 }
 
 #[tokio::test(start_paused = true)]
@@ -186,9 +189,9 @@ async fn under_pressure_the_factor_grows_and_it_comes_back() {
     assert!((budget.thrift() - 1.0).abs() < 1e-9);
     while ask(&budget, Purpose::Renewal).await.is_ok() {}
     sleep(Duration::from_secs(60)).await;
-    assert!((budget.thrift() - 4.0).abs() < 0.01, "{}", budget.thrift());
+    assert!(budget.thrift() > 2.0, "{}", budget.thrift());
     assert!((budget.left().pressure - 1.0).abs() < 1e-9);
-    sleep(Duration::from_secs(120)).await;
+    sleep(Duration::from_secs(600)).await;
     assert!((budget.thrift() - 1.0).abs() < 1e-9);
 }
 
@@ -218,8 +221,9 @@ async fn the_caps_of_day_and_month_hold_over_midnight_and_lost_data_and_are_used
 #[tokio::test(start_paused = true)]
 async fn a_day_that_is_used_up_is_known_until_it_ends_and_by_replicas_that_counted_less() {
     let mut fleet = Fleet::new(BudgetConfig { per_day: 50, ..config(60, 8) }, LAST_HALF_HOUR, 8);
-    let midnight = Instant::now() + Duration::from_secs(1_800);
-    // 42 are shared; the second replica counts most of them, the first few, before, and it restores them first.
+    // By the clocks of all replicas.
+    let midnight = Instant::now() + Duration::from_secs(1_800 + 60);
+    // All 50 are shared; the second replica counts most of them, the first few, before, and it restores them first.
     sleep(TTL).await;
     assert_eq!(fleet.ask(0, Purpose::Renewal).await, Ok(()));
     while fleet.calls.len() < 38 {
@@ -250,8 +254,8 @@ async fn setting_the_clock_begins_no_new_day() {
     let mut fleet = Fleet::new(BudgetConfig { per_day: 10, ..config(60, 1) }, NOON, 1);
     sleep(2 * TTL).await;
     while fleet.ask(0, Purpose::Renewal).await.is_ok() {}
-    // 8 are shared, and of the other two a process that was started today has one.
-    assert_eq!(fleet.calls.len(), 9);
+    // Of so few all are shared, and calls of the own minute count among them.
+    assert_eq!(fleet.calls.len(), 10);
     fleet.set_clock(0, 24);
     sleep(2 * TTL).await;
     assert_eq!(fleet.ask(0, Purpose::Renewal).await.unwrap_err().reason, RefusedBecause::Day);
@@ -265,5 +269,31 @@ async fn a_day_is_used_up_to_the_last_shared_call_and_no_further_by_all_replicas
         let _ = fleet.ask(round % 8, Purpose::Renewal).await;
         sleep(Duration::from_secs(2)).await;
     }
-    assert_eq!(fleet.calls.len(), 42);
+    assert_eq!(fleet.calls.len(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_month_holds_although_every_replica_is_restarted_every_day() {
+    fastrand::seed(1);
+    let per_month = 3_000;
+    let mut fleet = Fleet::new(BudgetConfig { per_month, ..config(60, 4) }, NOON - 20 * 86_400_000, 4);
+    for _ in 0..27 {
+        fleet.live(Duration::from_secs(1_200), Duration::from_millis(500), |_| ()).await;
+        (0..4).for_each(|index| fleet.restart(index));
+    }
+    assert!(fleet.calls.len() as u64 <= per_month, "{}", fleet.calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_calls_of_many_replicas_are_not_refused_on_a_large_plan() {
+    fastrand::seed(1);
+    let mut fleet = Fleet::new(config(3_000, 8), NOON, 8);
+    sleep(Duration::from_secs(90)).await;
+    for step in 0..100 {
+        sleep(Duration::from_millis(2_200)).await;
+        for index in 0..8 {
+            let asked = fleet.ask(index, Purpose::Miss(Caller(step * 8 + index as u64))).await;
+            assert_eq!(asked, Ok(()), "{step}");
+        }
+    }
 }

@@ -3,11 +3,10 @@
 //! Scarce means: half of them are taken. Then nothing is fetched ahead of its time, and each caller has a fair share of what
 //! is there for misses: there is one for each caller who holds a slot for a miss, or was refused within a minute, or asks.
 //! Who has had that gets none while there are others, so that one who goes through all cities does not take the calls of
-//! the rest; who is alone may have them all.
+//! the rest. Who is alone may have three quarters, so that there is something for who comes last.
 //!
-//! Tight means: calls have been short for more than a moment, so that the adaptive factor makes renewals go without. Then
-//! misses have four tenths of the slots all together, and those who hold none a little more, so that there is something
-//! for who comes last. Renewals may take any slot: their places are asked for.
+//! Renewals have three quarters of the slots if they need them: misses leave free what renewals have had of late and half as much again,
+//! and a tenth, so that renewals can grow. Their places are asked for, and what one costs spares many callers a stale answer.
 
 use std::collections::{HashSet, VecDeque};
 use std::time::Duration;
@@ -19,10 +18,15 @@ use crate::weather::{Caller, Purpose};
 
 /// From this share of taken slots on they are scarce.
 const SCARCE: f64 = 0.5;
-/// What misses have of them when it is tight.
-const FOR_MISSES: f64 = 0.4;
-/// The same for callers who hold none.
-const FOR_FIRST_MISSES: f64 = 0.5;
+/// What one caller who is alone has of those for misses.
+const FOR_ONE: f64 = 0.75;
+/// What renewals have of all slots if they need them.
+pub(super) const FOR_RENEWALS: f64 = 0.75;
+/// How much more than they have had of late is left free for them: so many times, and so much of all.
+const GROWTH: f64 = 1.5;
+const ROOM: f64 = 0.1;
+/// From this share of what misses may have on they are short for new places.
+const NEARLY_ALL: f64 = 0.6;
 /// How long a caller who was refused counts as active.
 const ACTIVE_FOR: Duration = Duration::from_mins(1);
 /// Callers that are remembered at most; the oldest are forgotten.
@@ -66,27 +70,21 @@ pub(super) struct Judge<'a> {
     purpose: Purpose,
     view: &'a View,
     weight: u32,
-    is_tight: bool,
     refused: HashSet<Caller>,
 }
 
 impl<'a> Judge<'a> {
     /// `weight` is for how many calls a slot stands.
-    pub(super) fn new(
-        purpose: Purpose,
-        view: &'a View,
-        weight: u32,
-        is_tight: bool,
-        refused: &RefusedCallers,
-        now: Instant,
-    ) -> Self {
-        Self { purpose, view, weight, is_tight, refused: refused.active(now) }
+    pub(super) fn new(purpose: Purpose, view: &'a View, weight: u32, refused: &RefusedCallers, now: Instant) -> Self {
+        let refused = if let Purpose::Miss(_) = purpose { refused.active(now) } else { HashSet::new() };
+        Self { purpose, view, weight, refused }
     }
 
     /// What it may have at `at` if nothing else happens until then.
     pub(super) fn verdict(&self, at: Instant) -> Verdict {
         let verdict = if self.view.pressure(at) < SCARCE { Verdict::Open } else { self.when_scarce(at) };
-        if verdict == Verdict::Open && self.view.free(at).next().is_none() { Verdict::Full } else { verdict }
+        let could_be_open = verdict == Verdict::Open || verdict == Verdict::Reserved && self.purpose != Purpose::Ahead;
+        if could_be_open && self.view.free(at).next().is_none() { Verdict::Full } else { verdict }
     }
 
     fn when_scarce(&self, at: Instant) -> Verdict {
@@ -98,14 +96,13 @@ impl<'a> Judge<'a> {
         let weight = self.weight as usize;
         let holders: Vec<_> = self.view.misses(at).collect();
         let others = self.refused.iter().chain(&holders).filter(|caller| **caller != asker).collect::<HashSet<_>>();
-        // Whole slots: what is left over is nobody's.
-        let part = |share: f64| if self.is_tight { (self.view.len() as f64 * share) as usize } else { self.view.len() };
-        let fair = (part(FOR_MISSES) * weight / (others.len() + 1)).max(1);
+        let for_misses = for_misses(self.view, at);
+        let for_one = (for_misses as f64 * FOR_ONE) as usize;
+        let fair = (for_one * weight / (others.len() + 1)).max(1);
         let held = holders.iter().filter(|caller| **caller == asker).count() * weight;
-        let for_misses = part(if held == 0 { FOR_FIRST_MISSES } else { FOR_MISSES });
         if held >= fair && !others.is_empty() {
             Verdict::OverShare
-        } else if self.is_tight && holders.len() >= for_misses {
+        } else if holders.len() >= if held < fair { for_misses } else { for_one } {
             Verdict::Reserved
         } else {
             Verdict::Open
@@ -114,8 +111,22 @@ impl<'a> Judge<'a> {
 
     /// The soonest time that it may have a slot; `None` if no end of a slot brings that.
     pub(super) fn soonest(&self, now: Instant) -> Option<Instant> {
-        self.view.ends(now).into_iter().find(|at| self.verdict(*at) == Verdict::Open)
+        // What opens stays open while nothing else happens.
+        let ends = self.view.ends(now);
+        ends.get(ends.partition_point(|at| self.verdict(*at) != Verdict::Open)).copied()
     }
+}
+
+/// The slots that misses may have all together. Whole ones: what is left over is nobody's.
+fn for_misses(view: &View, at: Instant) -> usize {
+    let slots = view.len() as f64;
+    let for_renewals = (GROWTH * view.renewals(at) as f64 + ROOM * slots).min(FOR_RENEWALS * slots);
+    (slots - for_renewals) as usize
+}
+
+/// Whether misses have nearly all that they may have.
+pub(super) fn is_short_for_misses(view: &View, at: Instant) -> bool {
+    view.pressure(at) >= SCARCE && view.misses(at).count() as f64 >= NEARLY_ALL * for_misses(view, at) as f64
 }
 
 #[cfg(test)]
@@ -139,9 +150,8 @@ mod tests {
         Purpose::Miss(Caller(caller))
     }
 
-    /// When it is tight.
     fn verdict(purpose: Purpose, view: &View, weight: u32, refused: &RefusedCallers, now: Instant) -> Verdict {
-        Judge::new(purpose, view, weight, true, refused, now).verdict(now)
+        Judge::new(purpose, view, weight, refused, now).verdict(now)
     }
 
     #[test]
@@ -154,16 +164,21 @@ mod tests {
     }
 
     #[test]
-    fn when_half_is_taken_nothing_is_fetched_ahead_and_one_caller_alone_has_four_tenths() {
+    fn when_half_is_taken_nothing_is_fetched_ahead_and_misses_leave_room_for_renewals() {
         let (now, nobody) = (Instant::now(), RefusedCallers::default());
-        let busy = view(now, &[(6, Purpose::Renewal), (19, miss(1))]);
         let ask = |purpose, view: &View| verdict(purpose, view, 1, &nobody, now);
+        // Of 50: 5 are left free, and one caller alone has three quarters of the other 45.
+        let busy = view(now, &[(32, miss(1))]);
         assert_eq!(ask(Purpose::Ahead, &busy), Verdict::Reserved);
         assert_eq!((ask(Purpose::Renewal, &busy), ask(miss(1), &busy)), (Verdict::Open, Verdict::Open));
-        let more = view(now, &[(6, Purpose::Renewal), (20, miss(1))]);
-        assert_eq!(ask(miss(1), &more), Verdict::Reserved);
-        let calm = Judge::new(miss(1), &more, 1, false, &nobody, now);
-        assert_eq!(calm.verdict(now), Verdict::Open, "one caller alone has all, while renewals do not go without");
+        let more = view(now, &[(33, miss(1))]);
+        assert_eq!((ask(miss(1), &more), ask(miss(2), &more)), (Verdict::Reserved, Verdict::Open));
+        // With 10 renewals 20 are left for them.
+        let renewing = |misses| view(now, &[(10, Purpose::Renewal), (misses, miss(1))]);
+        assert_eq!((ask(miss(2), &renewing(29)), ask(miss(2), &renewing(30))), (Verdict::Open, Verdict::Reserved));
+        // However many there are, misses have a quarter.
+        let many = |misses| view(now, &[(30, Purpose::Renewal), (misses, miss(1))]);
+        assert_eq!((ask(miss(2), &many(11)), ask(miss(2), &many(12))), (Verdict::Open, Verdict::Reserved));
         let full = view(now, &[(50, Purpose::Renewal)]);
         assert_eq!((ask(Purpose::Renewal, &full), ask(miss(1), &full)), (Verdict::Full, Verdict::Full));
     }
@@ -171,7 +186,8 @@ mod tests {
     #[test]
     fn a_caller_has_its_fair_share_among_those_who_hold_slots_or_were_refused() {
         let now = Instant::now();
-        let busy = view(now, &[(10, Purpose::Renewal), (10, miss(1)), (5, miss(2))]);
+        // Of 50, 20 are for renewals: of the other 30 one caller has 22, two have 11 each.
+        let busy = view(now, &[(10, Purpose::Renewal), (11, miss(1)), (5, miss(2))]);
         let mut refused = RefusedCallers::default();
         let ask = |caller, refused: &RefusedCallers| verdict(miss(caller), &busy, 1, refused, now);
         assert_eq!((ask(1, &refused), ask(2, &refused)), (Verdict::OverShare, Verdict::Open));
@@ -179,7 +195,7 @@ mod tests {
         refused.note(miss(4), now);
         assert_eq!((ask(2, &refused), ask(3, &refused)), (Verdict::OverShare, Verdict::Open));
         let later = now + ACTIVE_FOR;
-        let judge = Judge::new(miss(2), &busy, 1, true, &refused, later);
+        let judge = Judge::new(miss(2), &busy, 1, &refused, later);
         assert_eq!(judge.verdict(now), Verdict::Open, "a refusal is forgotten after a minute");
     }
 
@@ -188,7 +204,7 @@ mod tests {
         let now = Instant::now();
         let busy = view(now, &[(20, Purpose::Renewal), (5, miss(1))]);
         let mut refused = RefusedCallers::default();
-        // 80 of 200 calls for misses, 16 for each of 5: 4 slots.
+        // 60 of 200 calls for one caller, 12 for each of 5: 3 slots.
         (2..=5).for_each(|caller| refused.note(miss(caller), now));
         assert_eq!(verdict(miss(1), &busy, 4, &refused, now), Verdict::OverShare);
         assert_eq!(verdict(miss(2), &busy, 4, &refused, now), Verdict::Open);
@@ -198,7 +214,7 @@ mod tests {
     fn the_soonest_time_is_when_the_verdict_changes() {
         let (now, nobody) = (Instant::now(), RefusedCallers::default());
         let busy = view(now, &[(30, Purpose::Renewal)]);
-        let judge = Judge::new(Purpose::Ahead, &busy, 1, true, &nobody, now);
+        let judge = Judge::new(Purpose::Ahead, &busy, 1, &nobody, now);
         let at = judge.soonest(now).unwrap();
         // After 6 of 30 have ended, 24 of 50 are left.
         assert_eq!(at, now + TTL + Duration::from_secs(5));

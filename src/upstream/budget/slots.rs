@@ -101,9 +101,10 @@ impl View {
         self.slots.len()
     }
 
-    /// Somebody here is about to claim it.
-    pub(super) fn hold(&mut self, slot: usize, now: Instant) {
-        self.slots[slot] = Slot { until: now + UNKNOWN_END, note: None, sealed: Bytes::new() };
+    /// Somebody here is about to claim it for this purpose, which counts from now on.
+    pub(super) fn hold(&mut self, slot: usize, purpose: Purpose, now: Instant) {
+        let note = Some(Note { purpose, end_ms: 0 });
+        self.slots[slot] = Slot { until: now + UNKNOWN_END, note, sealed: Bytes::new() };
     }
 
     /// It was claimed here just now.
@@ -153,6 +154,12 @@ impl View {
             Purpose::Miss(caller) => Some(caller),
             Purpose::Renewal | Purpose::Ahead => None,
         })
+    }
+
+    /// How many are taken by renewals.
+    pub(super) fn renewals(&self, at: Instant) -> usize {
+        let renews = |slot: &&Slot| at < slot.until && slot.note.is_some_and(|note| note.purpose == Purpose::Renewal);
+        self.slots.iter().filter(renews).count()
     }
 
     /// The share that is taken of the slots that may be used at all, 0 to 1.

@@ -13,7 +13,7 @@ use stratus::crypto::Keyring;
 use super::Redis;
 
 /// More slots than these the budget of a minute is never cut into.
-const BUDGET_SLOTS: usize = 120;
+const BUDGET_SLOTS: usize = 600;
 
 /// A connection of a user who may do everything; true of no deployment.
 pub(crate) struct Inspector {
@@ -65,15 +65,32 @@ impl Inspector {
 
     /// The name of every record and mark: not of what replicas count and tell each other about the upstream.
     pub(crate) async fn records(&mut self) -> Vec<String> {
+        let mut others = self.calls();
+        others.extend(self.names_of(["budget epoch", "upstream hold"].map(str::to_owned)));
+        let mut names = self.names().await;
+        names.retain(|name| !others.contains(name));
+        names
+    }
+
+    /// Removes what there is in the first minute of a Redis, and all calls that were counted.
+    pub(crate) async fn end_first_minute(&mut self) {
+        for name in self.calls() {
+            self.run::<()>("DEL", &name).await;
+        }
+    }
+
+    /// The names of calls, and of the note that only some may be made.
+    fn calls(&mut self) -> HashSet<String> {
+        let slots = (0..BUDGET_SLOTS).map(|slot| format!("budget slot {slot}"));
+        self.names_of(slots.chain(["budget quiet".to_owned()]))
+    }
+
+    /// The names of what is about these, under every key that there has been.
+    fn names_of(&mut self, subjects: impl IntoIterator<Item = String>) -> HashSet<String> {
         self.rings.insert(std::fs::read_to_string(&self.keys).expect("the keys"));
         let rings: Vec<_> = self.rings.iter().map(|ring| Keyring::parse(ring).expect("good keys")).collect();
-        let notes = ["budget epoch", "budget quiet", "upstream hold"].map(str::to_owned);
-        let slots = (0..BUDGET_SLOTS).map(|slot| format!("budget slot {slot}"));
         let names = |subject: String| rings.iter().flat_map(|ring| ring.names(&subject)).collect::<Vec<_>>();
-        let others: HashSet<_> = notes.into_iter().chain(slots).flat_map(names).collect();
-        let mut names = self.names().await;
-        names.retain(|name| !others.iter().any(|other| other.as_str() == name));
-        names
+        subjects.into_iter().flat_map(names).map(|name| name.as_str().to_owned()).collect()
     }
 
     /// The one name of a record that is not among these.

@@ -1,6 +1,7 @@
 //! The real server on port 0, a real redis-server with TLS and an ACL user, a scripted upstream, a proxy that can hurt.
 
 pub(crate) mod inspector;
+mod minute;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod standstill;

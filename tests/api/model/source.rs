@@ -81,10 +81,10 @@ impl Diary {
         for end in ends {
             match end.word {
                 Word::Weather(_) | Word::Unknown => (steps, held) = (None, None),
-                Word::Panicked | Word::Failed(SourceError::NoKey) => {}
+                Word::Panicked => {}
                 Word::Failed(error) => {
-                    let length = pause(error, steps)?;
-                    steps = (!matches!(error, SourceError::BudgetExhausted { .. })).then_some(length);
+                    let Some(length) = pause(error, steps) else { continue };
+                    steps = Some(length);
                     held = Some((error, end.at_ms + u64::try_from(length.as_millis()).expect("a short time")));
                 }
             }
@@ -99,11 +99,10 @@ impl Diary {
     }
 }
 
-/// The pause after a failure, by the errors before it.
+/// The pause after a failure, by the one before it; none after what is not a matter of the question.
 fn pause(error: SourceError, before: Option<Duration>) -> Option<Duration> {
     match error {
-        SourceError::NoKey => None,
-        SourceError::BudgetExhausted { .. } => Some(Duration::from_secs(5)),
+        SourceError::NoKey | SourceError::RejectedKey | SourceError::BudgetExhausted { .. } => None,
         _ => Some(before.map_or(Duration::from_secs(1), |before| (before * 2).min(Duration::from_secs(60)))),
     }
 }
