@@ -259,3 +259,19 @@ async fn what_replicas_leave_each_other_in_redis_are_opaque_names_that_end_seale
     // Three calls of the day and of the month; a record, a pause, a slot, and two notes of a new fleet.
     assert_eq!((numbers.as_slice(), sealed >= 5), (&[3, 3][..], true), "{sealed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_that_starts_after_a_401_asks_once_for_itself_since_it_may_have_another_key() {
+    let refused = Reply::json(401, r#"{"cod":401, "message": "Invalid API key."}"#);
+    let (upstream, redis) = (ScriptedUpstream::start(refused).await, Redis::start().await);
+    let mut old = Setup::redis(&upstream, &redis).start().await;
+    old.store_up().await;
+    for place in 1..=3 {
+        assert_eq!(old.get(&format!("/weather/id:{place}")).await.code(), "upstream-rejected-key");
+    }
+    assert_eq!(upstream.calls(), 1);
+    upstream.reply(Reply::json(200, body("x")));
+    let mut new = Setup::redis(&upstream, &redis).clock(&old.clock).start().await;
+    new.store_up().await;
+    assert_eq!((new.get("/weather/id:4").await.status.as_u16(), upstream.calls()), (200, 2));
+}
