@@ -275,3 +275,28 @@ async fn a_process_that_starts_after_a_401_asks_once_for_itself_since_it_may_hav
     new.store_up().await;
     assert_eq!((new.get("/weather/id:4").await.status.as_u16(), upstream.calls()), (200, 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_cannot_ask_itself_finds_what_another_one_has_renewed() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("old"))).await, Redis::start().await);
+    let setup = || Setup::redis(&upstream, &redis).set("cache.memory_max_bytes", 1 << 20);
+    let mut one = setup().start().await;
+    one.store_up().await;
+    let mut other = setup().set("upstream.api_key", "").clock(&one.clock).start().await;
+    other.store_up().await;
+    assert_eq!(one.get("/weather/Rome").await.x_cache(), "MISS");
+    assert_eq!(other.get("/weather/Rome").await.text(), body("old"));
+    upstream.reply(Reply::json(200, body("new")));
+    for age in [310, 400] {
+        // A little stale, and too stale: in both cases its own copy would do, if there were no better one.
+        one.clock.advance(Duration::from_secs(age));
+        let calls = upstream.calls();
+        while one.get("/weather/Rome").await.x_cache() != "HIT" {}
+        let found = other.get("/weather/Rome").await;
+        assert_eq!(
+            (found.x_cache(), found.text(), upstream.calls()),
+            ("HIT", body("new").as_str(), calls + 1),
+            "{age}"
+        );
+    }
+}
