@@ -239,7 +239,8 @@ impl Ledger {
     /// Memory alone had nothing to say.
     pub(super) fn judge_silence(&self, key: usize) -> Verdict {
         let kept = self.accounts[key].in_memory.as_ref().map(|held| held.freshness(self.now_ms()));
-        hold(!matches!(kept, Some(Freshness::Fresh | Freshness::Renew)), || "memory lost a record".into())
+        // Of a stale one that may not be asked anew now, the store is looked at first.
+        hold(kept != Some(Freshness::Fresh), || "memory lost a record".into())
     }
 
     fn judge_answer(&mut self, diary: &Diary, asked: Asked, tick: u64, answer: &Answer) -> Verdict {
