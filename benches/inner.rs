@@ -12,7 +12,7 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use stratus::cache::{Answer, Cache, Content, Origin, Windows};
-use stratus::crypto::{Keyring, RecordName, Times};
+use stratus::crypto::{Keyring, Padding, RecordName, Times};
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
@@ -86,14 +86,16 @@ fn record_name(bencher: Bencher<'_, '_>) {
 fn seal(bencher: Bencher<'_, '_>, bytes: usize) {
     let (ring, body) = (ring(), vec![b'w'; bytes]);
     let name = name(&ring);
-    bencher.counter(BytesCount::new(bytes)).bench(|| ring.seal(&name, times(), black_box(&body)).expect("it seals"));
+    bencher
+        .counter(BytesCount::new(bytes))
+        .bench(|| ring.seal(&name, times(), black_box(&body), Padding::Record).expect("it seals"));
 }
 
 #[divan::bench(args = BODY_BYTES)]
 fn open(bencher: Bencher<'_, '_>, bytes: usize) {
     let ring = ring();
     let name = name(&ring);
-    let sealed = ring.seal(&name, times(), &vec![b'w'; bytes]).expect("it seals");
+    let sealed = ring.seal(&name, times(), &vec![b'w'; bytes], Padding::Record).expect("it seals");
     bencher.counter(BytesCount::new(bytes)).bench(|| {
         ring.open(&name, black_box(&sealed), black_box(NOW_MS)).expect("what was sealed opens");
     });

@@ -1,7 +1,7 @@
 //! The composition root: a configuration becomes a running service, and ends in order. The only file that knows everyone.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Instant;
 
 use tokio::net::TcpListener;
@@ -12,7 +12,8 @@ use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
-use crate::store::Store;
+use crate::reload::Reloading;
+use crate::store::{Notebook, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::{OpenWeatherMap, Upstream, UpstreamError};
 
@@ -55,6 +56,14 @@ impl Listeners {
     }
 }
 
+/// Lets the upstream be asked at once when its key was replaced.
+async fn heed_new_keys(mut replaced: watch::Receiver<()>, upstream: Weak<Upstream>) {
+    while replaced.changed().await.is_ok() {
+        let Some(upstream) = upstream.upgrade() else { return };
+        upstream.key_replaced();
+    }
+}
+
 /// A service that is ready to run.
 pub struct App {
     listeners: Listeners,
@@ -62,6 +71,7 @@ pub struct App {
     cache: Cache,
     metrics: Arc<Metrics>,
     admin: AdminState,
+    reloading: Reloading,
     stopping: CancellationToken,
 }
 
@@ -74,38 +84,38 @@ impl App {
     pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, UpstreamError> {
         let started = Instant::now();
         let metrics = Metrics::new();
-        let has_upstream_key = config.upstream.client.api_key.is_some();
+        let upstream_key = config.upstream.client.api_key.clone();
         let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone())?);
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
-        let keyring = Arc::new(config.keyring);
-        let upstream = Arc::new(Upstream::new(
-            client,
-            config.upstream.budget,
-            store.clone(),
-            Arc::clone(&keyring),
-            clock.clone(),
-            Arc::clone(&metrics),
-        ));
+        let keyring = config.keyring;
+        let notes = Notebook { store, keyring, clock };
+        let upstream = Upstream::new(client, config.upstream.budget, notes.clone(), Arc::clone(&metrics));
+        let upstream = Arc::new(upstream);
+        if let Some(key) = &upstream_key {
+            tokio::spawn(heed_new_keys(key.replaced(), Arc::downgrade(&upstream)));
+        }
         let source = Arc::clone(&upstream);
-        let cache = Cache::start(config.cache, keyring, store, source, clock, Arc::clone(&metrics));
+        let cache = Cache::start(config.cache, notes, source, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
+        let reloading = config.reloader.start();
         let admin = AdminState {
             cache: cache.clone(),
             metrics: Arc::clone(&metrics),
             token: config.admin.token,
             stopping: stopping.clone(),
+            files: reloading.clone(),
             upstream: Arc::new(move || upstream.report()),
             started,
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        if !has_upstream_key {
+        if upstream_key.is_none() {
             tracing::warn!("there is no upstream.api_key: only what is in the store is answered");
         }
         // An error would mean that the store is gone, and it is held here.
         let _ = cache.store_state().wait_for(|state| *state != StoreState::Connecting).await;
-        Ok(Self { listeners, server: config.server, cache, metrics, admin, stopping })
+        Ok(Self { listeners, server: config.server, cache, metrics, admin, reloading, stopping })
     }
 
     /// Where apps reach it.
@@ -121,6 +131,11 @@ impl App {
     /// Whether the store can be used, as it changes.
     pub fn store_state(&self) -> watch::Receiver<StoreState> {
         self.cache.store_state()
+    }
+
+    /// For having the files of the configuration read again now.
+    pub fn reloading(&self) -> Reloading {
+        self.reloading.clone()
     }
 
     /// Cancel it and [`App::run`] ends.

@@ -36,6 +36,7 @@ pub mod crypto;
 pub mod demo;
 pub mod http;
 pub mod provision;
+pub mod reload;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -66,7 +66,7 @@ impl Inner {
             return Ok(Called { record, origin: Origin::Fresh(level) });
         }
         let lease = loop {
-            if !self.shelf.store.is_shared() {
+            if !self.shelf.store().is_shared() {
                 break None;
             }
             let generation = self.hot.generation();
@@ -76,7 +76,7 @@ impl Inner {
                 Turn::Found(record) => {
                     self.hot.keep(query, &record, generation, self.clock.now_ms());
                     if self.hot.generation() == generation {
-                        let level = self.shelf.store.kind();
+                        let level = self.shelf.store().kind();
                         let is_fresh = record.freshness(self.clock.now_ms()) == Freshness::Fresh;
                         let origin = if is_fresh { Origin::Fresh(level) } else { Origin::Stale(level) };
                         return Ok(Called { record, origin });
@@ -150,7 +150,7 @@ impl Inner {
         if let Some(record) = self.hot.get(query, self.clock.now_ms()).filter(will_do) {
             return Some((record, MEMORY));
         }
-        if self.shelf.store.is_shared() {
+        if self.shelf.store().is_shared() {
             // The store is looked at with the lease.
             return None;
         }
@@ -160,7 +160,7 @@ impl Inner {
             return None;
         }
         self.hot.keep(query, &found, generation, self.clock.now_ms());
-        Some((found, self.shelf.store.kind()))
+        Some((found, self.shelf.store().kind()))
     }
 }
 

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Inner;
 use super::backoff::LONGEST_PAUSE;
 use super::record::Record;
-use crate::store::Note;
+use crate::store::{Note, NoteClaim};
 use crate::weather::{Query, SourceError};
 
 /// How long a lease lasts that is not renewed.
@@ -67,16 +67,16 @@ impl Inner {
                 // In this order on one connection: who gets the lease sees what its last holder has brought.
                 let (claimed, found) = tokio::join!(note.claim(&[HELD], LEASE), self.shelf.find_again(&subject));
                 if let Some(record) = found.filter(&wanted) {
-                    if claimed == Ok(None) {
+                    if claimed == Ok(NoteClaim::Ours) {
                         note.remove().await;
                     }
                     return Turn::Found(record);
                 }
                 match claimed {
-                    Ok(None) => return Turn::Mine(Lease::of(note)),
-                    Ok(Some(theirs)) => {
+                    Ok(NoteClaim::Ours) => return Turn::Mine(Lease::of(note)),
+                    Ok(NoteClaim::Theirs(said)) => {
                         loading_since = Some(Instant::now());
-                        if let Some((error, until_ms)) = note.open(&theirs).and_then(|text| failure(&text)) {
+                        if let Some((error, until_ms)) = said.and_then(|text| failure(&text)) {
                             let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms()));
                             if !left.is_zero() {
                                 return Turn::Failed(error, left.min(LONGEST_PAUSE));

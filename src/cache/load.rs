@@ -33,7 +33,7 @@ impl Inner {
             }
             Freshness::Renew | Freshness::Fallback if !self.is_worth_asking(query, &record, Purpose::Renewal) => {
                 // Nobody waits for what would not come. But another replica may have had it come.
-                if self.shelf.store.is_shared() && record.demand()?.has_to_look(now) {
+                if self.shelf.store().is_shared() && record.demand()?.has_to_look(now) {
                     return None;
                 }
                 Origin::Stale(MEMORY)
@@ -162,7 +162,7 @@ impl Inner {
             (Some(kept), Some(found)) if kept.fetched_at_ms >= found.fetched_at_ms => Some((kept, MEMORY)),
             (_, Some(found)) => {
                 self.hot.keep(query, &found, generation, self.clock.now_ms());
-                Some((found, self.shelf.store.kind()))
+                Some((found, self.shelf.store().kind()))
             }
             (kept, None) => kept.map(|record| (record, MEMORY)),
         }

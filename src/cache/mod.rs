@@ -32,8 +32,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use crate::clock::Clock;
-use crate::crypto::Keyring;
-use crate::store::Store;
+use crate::store::Notebook;
 pub use crate::store::{StoreError, StoreState};
 use crate::telemetry::Metrics;
 use crate::weather::{Caller, Location, Query, Source, SourceError};
@@ -91,17 +90,11 @@ struct Inner {
 
 impl Cache {
     /// Puts it together; needs a Tokio runtime.
-    pub fn start(
-        config: CacheConfig,
-        keyring: Arc<Keyring>,
-        store: Store,
-        source: Arc<dyn Source>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub fn start(config: CacheConfig, notes: Notebook, source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Self {
+        let clock = notes.clock.clone();
         let inner = Arc::new(Inner {
             hot: Hot::new(config.memory_max_bytes),
-            shelf: Arc::new(Shelf::new(config.policy, keyring, store, clock.clone(), Arc::clone(&metrics))),
+            shelf: Arc::new(Shelf::new(config.policy, notes, Arc::clone(&metrics))),
             source,
             clock,
             metrics,
@@ -185,12 +178,12 @@ impl Cache {
 
     /// Whether the store can be used, as it changes.
     pub fn store_state(&self) -> watch::Receiver<StoreState> {
-        self.0.shelf.store.state()
+        self.0.shelf.store().state()
     }
 
     /// `redis` or `memory`.
     pub fn store_kind(&self) -> &'static str {
-        self.0.shelf.store.kind()
+        self.0.shelf.store().kind()
     }
 
     /// Entries and bytes of the memory level, bookkeeping included.

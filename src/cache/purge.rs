@@ -18,7 +18,7 @@ const INTERVAL: Duration = Duration::from_millis(500);
 
 /// Looks for marks as long as the cache is in use. A store in this process has no other replicas.
 pub(super) fn watch(inner: &Arc<Inner>) {
-    if inner.shelf.store.is_shared() {
+    if inner.shelf.store().is_shared() {
         tokio::spawn(look_again_and_again(Arc::downgrade(inner)));
     }
 }

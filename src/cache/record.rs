@@ -50,7 +50,7 @@ impl Record {
 
     /// Reads what was sealed; `None` if it is of a kind that this version does not know.
     pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy) -> Option<Self> {
-        let text = Bytes::from(opened.plaintext);
+        let text = Bytes::from(opened.content);
         let content = match *text.first()? {
             WEATHER => Content::Weather(Body::new(text.slice(1..))),
             UNKNOWN_PLACE => Content::UnknownPlace,
@@ -60,7 +60,7 @@ impl Record {
     }
 
     /// What is sealed.
-    pub(super) fn plaintext(&self) -> Vec<u8> {
+    pub(super) fn content(&self) -> Vec<u8> {
         match &self.content {
             Content::Weather(body) => [&[WEATHER], &body.bytes()[..]].concat(),
             Content::UnknownPlace => vec![UNKNOWN_PLACE],

@@ -5,9 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::freshness::{Policy, is_from_the_future};
 use super::record::{Content, Record};
-use crate::clock::Clock;
-use crate::crypto::{Keyring, OpenError, Opened, RecordName, Times};
-use crate::store::{Note, Store, StoreError};
+use crate::crypto::{OpenError, Opened, Padding, RecordName, Times};
+use crate::store::{Note, Notebook, Reader, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
 
@@ -34,10 +33,8 @@ impl Mark {
 
 /// Sealed records in the store.
 pub(super) struct Shelf {
-    pub(super) store: Store,
+    notes: Notebook,
     policy: Policy,
-    keyring: Arc<Keyring>,
-    clock: Clock,
     metrics: Arc<Metrics>,
     /// When everything was purged last, as far as known here, Unix milliseconds.
     purged_at_ms: AtomicU64,
@@ -46,20 +43,19 @@ pub(super) struct Shelf {
 }
 
 impl Shelf {
-    pub(super) fn new(
-        policy: Policy,
-        keyring: Arc<Keyring>,
-        store: Store,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Self {
+    pub(super) fn new(policy: Policy, notes: Notebook, metrics: Arc<Metrics>) -> Self {
         let (purged_at_ms, watched) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { store, policy, keyring, clock, metrics, purged_at_ms, watched }
+        Self { notes, policy, metrics, purged_at_ms, watched }
+    }
+
+    /// Where the records are.
+    pub(super) fn store(&self) -> &Store {
+        &self.notes.store
     }
 
     /// A new record about `subject`, and what it is called.
     pub(super) fn record(&self, subject: &str, content: Content, fetched_at_ms: u64) -> (RecordName, Record) {
-        let name = self.keyring.names(subject).swap_remove(0);
+        let name = self.notes.keyring.names(subject).swap_remove(0);
         let record = Record::new(content, fetched_at_ms, &name, &self.policy);
         (name, record)
     }
@@ -75,15 +71,14 @@ impl Shelf {
     }
 
     async fn look(&self, subject: &str, unopened: impl Fn(&'static str)) -> Option<Record> {
-        let mut names = self.keyring.names(subject);
+        let mut names = self.notes.keyring.names(subject);
         let records = names.len();
         if !self.watched.load(Ordering::Acquire) {
-            names.extend(self.keyring.names(Mark::All.subject()));
+            names.extend(self.notes.keyring.names(Mark::All.subject()));
         }
-        let text: Vec<_> = names.iter().map(RecordName::as_str).collect();
-        let values = self.store.read(&text).await.ok()?;
+        let values = self.notes.read(&names.iter().collect::<Vec<_>>(), Reader::Caller).await.ok()?;
 
-        let now = self.clock.now_ms();
+        let now = self.notes.clock.now_ms();
         let mut found =
             names.iter().zip(values).map(|(name, value)| Some((name, self.open(name, &value?, now, &unopened)?)));
         let record = found
@@ -100,7 +95,7 @@ impl Shelf {
     }
 
     fn open(&self, name: &RecordName, value: &[u8], now_ms: u64, unopened: impl Fn(&'static str)) -> Option<Opened> {
-        let opened = self.keyring.open(name, value, now_ms);
+        let opened = self.notes.keyring.open(name, value, now_ms);
         let opened = opened.inspect_err(|error| unopened(word(*error))).ok()?;
         let from_the_future = is_from_the_future(opened.times.fetched_at_ms, now_ms);
         if from_the_future {
@@ -119,14 +114,14 @@ impl Shelf {
 
     /// A note for the other replicas.
     pub(super) fn note(&self, subject: &str) -> Note {
-        Note::new(&self.store, &self.keyring, &self.clock, subject)
+        self.notes.note(subject)
     }
 
     /// Seals and stores a record; whether that worked.
     pub(super) async fn keep(&self, name: &RecordName, record: &Record) -> bool {
         let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms: record.expires_at_ms() };
-        match self.keyring.seal(name, times, &record.plaintext()) {
-            Ok(sealed) => self.store.write(name.as_str(), sealed, record.windows.lifetime()).await.is_ok(),
+        match self.notes.keyring.seal(name, times, &record.content(), Padding::Record) {
+            Ok(sealed) => self.notes.store.write(name.as_str(), sealed, record.windows.lifetime()).await.is_ok(),
             Err(error) => {
                 tracing::error!("a record could not be sealed and was not stored: {error}");
                 false
@@ -137,14 +132,15 @@ impl Shelf {
     /// Takes one record away again.
     pub(super) async fn discard(&self, name: &RecordName) {
         // A store that cannot remove it is counted; its end is the record's.
-        let _ = self.store.remove(&[name.as_str()]).await;
+        let _ = self.notes.store.remove(&[name.as_str()]).await;
     }
 
     /// Removes every variant of a place and tells the other replicas; how many records there were.
     pub(super) async fn remove(&self, location: &Location) -> Result<u64, StoreError> {
-        let names: Vec<_> = Query::all_about(location).flat_map(|query| self.keyring.names(&query.subject())).collect();
+        let names: Vec<_> =
+            Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject())).collect();
         let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
-        let removed = self.store.remove(&names).await?;
+        let removed = self.notes.store.remove(&names).await?;
         // Only now: whoever reads the mark finds the records gone.
         self.mark(Mark::Place).await?;
         Ok(removed)
@@ -159,14 +155,14 @@ impl Shelf {
 
     /// Leaves a mark with the time of now. Once the oldest record is dead it has done its work.
     async fn mark(&self, mark: Mark) -> Result<u64, StoreError> {
-        let now = self.clock.now_ms();
+        let now = self.notes.clock.now_ms();
         let lifetime = self.policy.longest_lifetime();
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
         // Under every name of the ring: a replica that has not got the newest key yet looks under the others.
-        for name in self.keyring.names(mark.subject()) {
-            let sealed = self.keyring.seal(&name, times, &[]).map_err(|_| StoreError::Refused)?;
-            self.store.write(name.as_str(), sealed, lifetime).await?;
+        for name in self.notes.keyring.names(mark.subject()) {
+            let sealed = self.notes.keyring.seal(&name, times, &[], Padding::Note).map_err(|_| StoreError::Refused)?;
+            self.notes.store.write(name.as_str(), sealed, lifetime).await?;
         }
         Ok(now)
     }
@@ -176,11 +172,11 @@ impl Shelf {
     pub(super) async fn marks(&self) -> Result<Vec<(Mark, bytes::Bytes)>, StoreError> {
         let names: Vec<_> = Mark::EACH
             .iter()
-            .flat_map(|mark| self.keyring.names(mark.subject()).into_iter().map(|name| (*mark, name)))
+            .flat_map(|mark| self.notes.keyring.names(mark.subject()).into_iter().map(|name| (*mark, name)))
             .collect();
-        let text: Vec<_> = names.iter().map(|(_, name)| name.as_str()).collect();
-        let values = self.store.watch(&text).await?;
-        let now = self.clock.now_ms();
+        let values =
+            self.notes.read(&names.iter().map(|(_, name)| name).collect::<Vec<_>>(), Reader::Background).await?;
+        let now = self.notes.clock.now_ms();
         let mut marks = Vec::new();
         for ((mark, name), value) in names.iter().zip(values) {
             let Some(value) = value else { continue };
@@ -199,7 +195,7 @@ impl Shelf {
 fn word(error: OpenError) -> &'static str {
     match error {
         OpenError::Truncated => "truncated",
-        OpenError::NewerVersion => "newer_version",
+        OpenError::OtherVersion => "other_version",
         OpenError::UnknownKey => "unknown_key",
         OpenError::NotAuthentic => "not_authentic",
         OpenError::Expired => "expired",

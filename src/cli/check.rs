@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_parser::pem::Pem;
@@ -11,7 +10,7 @@ use super::{Failed, faulty, say};
 use crate::app::Listeners;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
-use crate::store::{Advice, RedisConfig, Store, StoreConfig, StoreState, examine_redis};
+use crate::store::{Advice, Notebook, RedisConfig, Store, StoreConfig, StoreState, examine_redis};
 use crate::telemetry::Metrics;
 use crate::upstream::{Examination, OpenWeatherMap, single_permit};
 use crate::weather::SourceError;
@@ -55,8 +54,8 @@ pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
         say(format!("note  configuration: {warning}"));
     }
     report.add("addresses", addresses(&config).await);
-    let ids: Vec<_> = config.keyring.ids().collect();
-    report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids.first().copied().unwrap_or_default())));
+    let ids = config.keyring.ids();
+    report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids[0])));
     match &config.store {
         StoreConfig::Memory | StoreConfig::Shared(_) => {
             report.add("store", Ok("memory: records end with the process".to_owned()))
@@ -162,9 +161,10 @@ async fn ask(client: &OpenWeatherMap, config: Config) -> Result<Examination, Sou
     }
     let clock = Clock::system();
     let store = Store::start(config.store, clock.clone(), Metrics::new());
+    let notes = Notebook { store, keyring: config.keyring, clock };
     // An error would mean that the store is gone, and it is held here.
-    let _ = store.state().wait_for(|state| *state != StoreState::Connecting).await;
-    let permit = single_permit(config.upstream.budget, store, Arc::new(config.keyring), clock).await?;
+    let _ = notes.store.state().wait_for(|state| *state != StoreState::Connecting).await;
+    let permit = single_permit(config.upstream.budget, notes).await?;
     client.examine(permit).await
 }
 

@@ -3,7 +3,6 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use super::{Failed, fail, faulty, say};
 use crate::app::{App, Listeners};
@@ -20,7 +19,7 @@ pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
     raise_file_limit(config.server.max_connections);
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
-    signals.stop(app.stopping());
+    signals.heed(&app);
     app.run().await;
     Ok(())
 }
@@ -46,7 +45,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i {host}/weather/London\n"));
     say("Ctrl-C stops it.");
-    signals.stop(app.stopping());
+    signals.heed(&app);
     app.run().await;
     demo.stop().await;
     Ok(())
@@ -96,25 +95,41 @@ fn raise_file_limit(max_connections: usize) {
     }
 }
 
-/// SIGTERM (a supervisor) and SIGINT (Ctrl-C), from when they are listened for: one that comes while the service starts
-/// is kept until it can be stopped in order.
+/// SIGTERM (a supervisor), SIGINT (Ctrl-C) and SIGHUP (read the files again), from when they are listened for: one that
+/// comes while the service starts is kept until it can be heeded.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn listen() -> Result<Self, Failed> {
         let listen = |kind| signal(kind).map_err(|error| fail(1, format!("cannot listen for signals: {error}")));
-        Ok(Self { terminate: listen(SignalKind::terminate())?, interrupt: listen(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hang_up: listen(SignalKind::hangup())?,
+        })
     }
 
-    /// Lets the first of them begin the ordered end.
-    fn stop(mut self, stopping: CancellationToken) {
+    /// Lets the first that asks for it begin the ordered end.
+    fn heed(mut self, app: &App) {
+        let (stopping, reloading) = (app.stopping(), app.reloading());
         tokio::spawn(async move {
-            tokio::select! {
-                _ = self.terminate.recv() => {}
-                _ = self.interrupt.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = self.terminate.recv() => break,
+                    _ = self.interrupt.recv() => break,
+                    _ = self.hang_up.recv() => {
+                        let reloading = reloading.clone();
+                        // Beside it: a file system that hangs must not hold up the end.
+                        tokio::spawn(async move {
+                            reloading.look().await;
+                            tracing::info!("the files of the configuration were read again");
+                        });
+                    }
+                }
             }
             tracing::info!("stopping: requests in flight may finish");
             stopping.cancel();

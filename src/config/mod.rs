@@ -5,6 +5,7 @@ mod reader;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::{Host, Url};
@@ -12,11 +13,12 @@ use url::{Host, Url};
 use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
 use crate::http::{AdminConfig, ServerConfig};
+use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::{Secret, refuse_world_readable};
 use crate::store::{RedisConfig, StoreConfig};
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::{BudgetConfig, ClientConfig, UpstreamConfig};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::Fault;
 use reader::Reader;
@@ -63,9 +65,11 @@ pub struct Config {
     /// Where they are kept.
     pub store: StoreConfig,
     /// The encryption keys.
-    pub keyring: Keyring,
+    pub keyring: Arc<Keyring>,
     /// The log.
     pub log: LogConfig,
+    /// The settings that are made of files, to be read again when these change.
+    pub reloader: Reloader,
     /// Settings that were given but have no effect in this version, as sentences for the log.
     pub warnings: Vec<String>,
 }
@@ -103,12 +107,13 @@ impl Config {
             warnings.push(what.to_owned());
         }
 
-        let faults = reader.into_faults();
+        let reloader = reader.finish()?;
         match (upstream, store, keyring) {
-            (Some(upstream), Some(store), Some(keyring)) if faults.is_empty() => {
-                Ok(Self { server, admin, upstream, cache, store, keyring, log, warnings })
+            (Some(upstream), Some(store), Some(keyring)) => {
+                Ok(Self { server, admin, upstream, cache, store, keyring, log, reloader, warnings })
             }
-            _ => Err(faults),
+            // What is not there is a fault.
+            _ => Err(Vec::new()),
         }
     }
 
@@ -119,8 +124,7 @@ impl Config {
     pub fn admin(sources: &Sources) -> Result<AdminConfig, Vec<Fault>> {
         let mut reader = Reader::new(sources);
         let admin = admin(&mut reader);
-        let faults: Vec<_> = reader.into_faults();
-        if faults.is_empty() { Ok(admin) } else { Err(faults) }
+        reader.finish().map(|_| admin)
     }
 
     /// The two listening addresses, if they can be read at all: so that an address in use is reported together with
@@ -138,7 +142,7 @@ fn address(reader: &mut Reader, key: &str) -> SocketAddr {
 }
 
 fn admin(reader: &mut Reader) -> AdminConfig {
-    AdminConfig { listen: address(reader, "admin.listen"), token: reader.secret("admin.token") }
+    AdminConfig { listen: address(reader, "admin.listen"), token: reader.live_secret("admin.token") }
 }
 
 fn server(reader: &mut Reader) -> ServerConfig {
@@ -178,7 +182,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
     }
     let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
     let client = ClientConfig {
-        api_key: reader.secret("upstream.api_key"),
+        api_key: reader.live_secret("upstream.api_key"),
         ca_file,
         connect_timeout: reader.millis("upstream.connect_timeout_ms"),
         timeout: reader.millis("upstream.timeout_ms"),
@@ -289,7 +293,7 @@ fn readable(reader: &mut Reader, key: &str, path: &std::path::Path) {
     }
 }
 
-fn keyring(reader: &mut Reader, required: bool) -> Option<Keyring> {
+fn keyring(reader: &mut Reader, required: bool) -> Option<Arc<Keyring>> {
     let Some(secret) = reader.secret("encryption.keys") else {
         if reader.is_faulty_secret("encryption.keys") {
             return None;
@@ -300,12 +304,19 @@ fn keyring(reader: &mut Reader, required: bool) -> Option<Keyring> {
             return None;
         }
         // Records in this process's memory end with it, and so may their key.
-        return Keyring::ephemeral().map_err(|error| reader.fault("encryption.keys", error.to_string())).ok();
+        let ring = Keyring::ephemeral().map_err(|error| reader.fault("encryption.keys", error.to_string()));
+        return ring.ok().map(Arc::new);
     };
     let key = if matches!(secret, Secret::File(_)) { "encryption.keys_file" } else { "encryption.keys" };
     let text = secret.read().map_err(|error| reader.fault(key, error.to_string())).ok()?;
     match Keyring::parse(text.expose_secret()) {
-        Ok(ring) => Some(ring),
+        Ok(ring) => {
+            let ring = Arc::new(ring);
+            if let Secret::File(_) = secret {
+                watch_keys(reader, key, secret, &text, &ring);
+            }
+            Some(ring)
+        }
         Err(faults) => {
             for fault in faults {
                 reader.fault(key, fault.to_string());
@@ -313,6 +324,20 @@ fn keyring(reader: &mut Reader, required: bool) -> Option<Keyring> {
             None
         }
     }
+}
+
+/// Reads the key file again when it changes. The ring is shared by all who use it, and takes the new keys in itself.
+fn watch_keys(reader: &mut Reader, key: &str, file: Secret, text: &SecretString, ring: &Arc<Keyring>) {
+    let of = |text: &SecretString| fingerprint([text.expose_secret().as_bytes()]);
+    let read = move || {
+        let text = file.read().map_err(|error| error.to_string())?;
+        match Keyring::parse(text.expose_secret()) {
+            Ok(value) => Ok(Reading { value, fingerprint: of(&text) }),
+            Err(faults) => Err(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")),
+        }
+    };
+    let ring = Arc::clone(ring);
+    reader.watch(key, of(text), read, move |new: Keyring| ring.replace(&new).map_err(|fault| fault.to_string()));
 }
 
 fn log(reader: &mut Reader) -> LogConfig {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::Sources;
+use crate::reload::{Live, Reading, Reloader, fingerprint};
 use crate::secret::Secret;
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
@@ -35,6 +36,7 @@ impl fmt::Display for Fault {
 pub(super) struct Reader {
     tree: config::Config,
     faults: Vec<Fault>,
+    reloader: Reloader,
 }
 
 impl Reader {
@@ -61,7 +63,7 @@ impl Reader {
             faults.push(Fault { key: "configuration".to_owned(), what: first_line(&error) });
             config::Config::default()
         });
-        let mut reader = Self { tree, faults };
+        let mut reader = Self { tree, faults, reloader: Reloader::default() };
         reader.report_unknown_keys();
         reader
     }
@@ -93,8 +95,51 @@ impl Reader {
         self.faults.iter().any(|fault| fault.key.strip_prefix(key).is_some_and(|rest| matches!(rest, "" | "_file")))
     }
 
-    pub(super) fn into_faults(self) -> Vec<Fault> {
-        self.faults
+    /// The settings that are made of files, if there is no fault.
+    ///
+    /// # Errors
+    /// All faults.
+    pub(super) fn finish(self) -> Result<Reloader, Vec<Fault>> {
+        if self.faults.is_empty() { Ok(self.reloader) } else { Err(self.faults) }
+    }
+
+    /// Something made of files, under the setting that names them, or `None` and a fault. It is read again when they change.
+    pub(super) fn live<T: Send + Sync + 'static>(
+        &mut self,
+        key: &str,
+        mut read: impl FnMut() -> Result<Reading<T>, String> + Send + 'static,
+    ) -> Option<Live<T>> {
+        let Reading { value, fingerprint } = read().map_err(|what| self.fault(key, what)).ok()?;
+        let live = Live::new(value);
+        let in_use = live.clone();
+        self.watch(key, fingerprint, read, move |value| {
+            in_use.replace(value);
+            Ok(())
+        });
+        Some(live)
+    }
+
+    /// The same for what knows itself how to take a new value; see [`Reloader::watch`].
+    pub(super) fn watch<T: 'static>(
+        &mut self,
+        key: &str,
+        first: [u8; 32],
+        read: impl FnMut() -> Result<Reading<T>, String> + Send + 'static,
+        take: impl FnMut(T) -> Result<(), String> + Send + 'static,
+    ) {
+        self.reloader.watch(key, first, read, take);
+    }
+
+    /// A secret, given as `key` or as `key_file`, which is read again when it changes; `None` when neither is there or when it
+    /// is faulty.
+    pub(super) fn live_secret(&mut self, key: &str) -> Option<Live<SecretString>> {
+        match self.secret(key)? {
+            Secret::Inline(secret) => Some(Live::new(secret)),
+            secret @ Secret::File(_) => self.live(&format!("{key}_file"), move || {
+                let value = secret.read().map_err(|error| error.to_string())?;
+                Ok(Reading { fingerprint: fingerprint([value.expose_secret().as_bytes()]), value })
+            }),
+        }
     }
 
     /// The value of `key`, or the type's default and a fault.

@@ -11,7 +11,7 @@ use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq;
@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
-use crate::secret::Secret;
+use crate::reload::{Live, Reloading};
 use crate::telemetry::{Metrics, UpstreamReport};
 use crate::weather::Location;
 
@@ -34,9 +34,11 @@ pub struct AdminState {
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The token for the routes that change state; without one they are off.
-    pub token: Option<Secret>,
+    pub token: Option<Live<SecretString>>,
     /// Cancelled when the service stops.
     pub stopping: CancellationToken,
+    /// How it stands with the settings that are made of files.
+    pub files: Reloading,
     /// How it stands with the upstream.
     pub upstream: Arc<dyn Fn() -> UpstreamReport + Send + Sync>,
     /// When the service started.
@@ -92,6 +94,7 @@ async fn status(State(state): State<AdminState>) -> Response {
         "stopping": state.stopping.is_cancelled(),
         "store": store,
         "upstream": (state.upstream)(),
+        "files": state.files.states(),
         "oldest_answer_age_secs": state.cache.oldest_answer().as_secs(),
     });
     ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response()
@@ -131,12 +134,8 @@ async fn purge(
 }
 
 /// Compares in constant time: how long it takes says nothing about the token.
-fn authorise(token: Option<&Secret>, headers: &HeaderMap) -> Result<(), Problem> {
-    let token = token.ok_or_else(Problem::admin_token_not_set)?;
-    let token = token.read().map_err(|error| {
-        tracing::error!("admin.token_file: {error}");
-        Problem::admin_token_not_set()
-    })?;
+fn authorise(token: Option<&Live<SecretString>>, headers: &HeaderMap) -> Result<(), Problem> {
+    let token = token.ok_or_else(Problem::admin_token_not_set)?.load();
     // The name of the scheme is the same in any case (RFC 9110, section 11.1).
     let given = headers
         .get(AUTHORIZATION)

@@ -22,11 +22,12 @@ use axum::http::{HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use secrecy::SecretString;
 use tower::ServiceBuilder;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::cache::Cache;
-use crate::secret::Secret;
+use crate::reload::Live;
 use crate::telemetry::Metrics;
 pub use admin::AdminState;
 use direct::Direct;
@@ -62,7 +63,7 @@ pub struct AdminConfig {
     /// Where it listens; port 0 takes a free one.
     pub listen: SocketAddr,
     /// The token for the routes that change state.
-    pub token: Option<Secret>,
+    pub token: Option<Live<SecretString>>,
 }
 
 /// The public routes.

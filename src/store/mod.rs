@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::telemetry::Metrics;
 pub use memory::MemoryStore;
-pub use notes::{CLOCKS_DIFFER, Note};
+pub use notes::{Claimed, Note, NoteClaim, Notebook, Reader};
 use redis::RedisStore;
 pub use redis::{Advice, Finding, RedisConfig, examine as examine_redis};
 

@@ -11,13 +11,13 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 
 use super::budget::Permit;
 use super::{Call, openweather};
 use crate::clock::Clock;
-use crate::secret::Secret;
+use crate::reload::Live;
 use crate::weather::{Fetched, Fetching, Query, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
@@ -31,7 +31,7 @@ pub struct ClientConfig {
     /// Scheme, host, port and an optional path before `/data/2.5/weather`.
     pub base_url: Url,
     /// The key. Without one nothing can be asked, only answered from the store.
-    pub api_key: Option<Secret>,
+    pub api_key: Option<Live<SecretString>>,
     /// PEM file of the only authorities to trust; the system's when `None`.
     pub ca_file: Option<PathBuf>,
     /// For TCP and TLS.
@@ -95,11 +95,7 @@ impl OpenWeatherMap {
     }
 
     async fn ask(&self, query: &Query) -> Result<Fetched, SourceError> {
-        let secret = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?;
-        let key = secret.read().map_err(|error| {
-            tracing::error!("the upstream's key cannot be used: {error}");
-            SourceError::NoKey
-        })?;
+        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.get();
         let mut url = self.config.base_url.clone();
         openweather::write_request(&mut url, query, key.expose_secret());
 
@@ -149,7 +145,7 @@ impl OpenWeatherMap {
     /// There is no key, or no answer.
     pub async fn examine(&self, _permit: Permit) -> Result<Examination, SourceError> {
         let mut url = self.config.base_url.clone();
-        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.read().map_err(|_| SourceError::NoKey)?;
+        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.get();
         let query = Query::parse("London", "").map_err(|_| SourceError::Failed)?;
         openweather::write_request(&mut url, &query, key.expose_secret());
         let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;

@@ -1,35 +1,27 @@
 //! What one replica has learnt of the account and all have to heed: the upstream's 429 and 401 are about the account and
 //! its key, not about a replica. A note in the store says so for as long as nobody should ask.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::breaker::Reason;
-use crate::clock::Clock;
-use crate::crypto::Keyring;
-use crate::store::{Note, Store};
+use crate::store::{Note, Notebook, Reader};
 
 const RATE_LIMITED: u8 = 1;
 const KEY_REJECTED: u8 = 2;
-/// The note: one of those, then the milliseconds of the Unix epoch until which it holds, big-endian.
-const BYTES: usize = 9;
+// Followed by the milliseconds of the Unix epoch until which it holds, big-endian.
 /// What is written by a clock far ahead must not hold for ever.
 const LONGEST: Duration = Duration::from_secs(3_600 * 2);
 
 /// The note, read before each call.
-pub(super) struct Hold {
-    store: Store,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-}
+pub(super) struct Hold(Notebook);
 
 impl Hold {
-    pub(super) fn new(store: Store, keyring: Arc<Keyring>, clock: Clock) -> Self {
-        Self { store, keyring, clock }
+    pub(super) fn new(notes: Notebook) -> Self {
+        Self(notes)
     }
 
     fn note(&self) -> Note {
-        Note::new(&self.store, &self.keyring, &self.clock, "upstream hold")
+        self.0.note("upstream hold")
     }
 
     /// Tells the other replicas. A store that cannot be written to is counted; each will then learn for itself.
@@ -40,8 +32,8 @@ impl Hold {
             // That may be this replica's own way to the upstream.
             Reason::Failing => return,
         };
-        if self.store.is_shared() {
-            let until_ms = self.clock.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
+        if self.0.store.is_shared() {
+            let until_ms = self.0.clock.now_ms().saturating_add(u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
             let text = [&[kind], &until_ms.to_be_bytes()[..]].concat();
             let _ = self.note().write(&text, pause).await;
         }
@@ -49,13 +41,17 @@ impl Hold {
 
     /// What another replica has told, and for how long it still holds.
     pub(super) async fn heard(&self) -> Option<(Reason, Duration)> {
-        if !self.store.is_shared() {
+        if !self.0.store.is_shared() {
             return None;
         }
-        let text: [u8; BYTES] = self.note().read().await.ok()??.try_into().ok()?;
+        let told = self.note().read(Reader::Caller).await.ok()?;
+        told.iter().filter_map(|text| self.understand(text)).max_by_key(|(_, left)| *left)
+    }
+
+    fn understand(&self, text: &[u8]) -> Option<(Reason, Duration)> {
         let (kind, until_ms) = text.split_first()?;
         let until_ms = u64::from_be_bytes(until_ms.try_into().ok()?);
-        let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms())).min(LONGEST);
+        let left = Duration::from_millis(until_ms.saturating_sub(self.0.clock.now_ms())).min(LONGEST);
         match *kind {
             _ if left.is_zero() => None,
             RATE_LIMITED => Some((Reason::RateLimited, left)),

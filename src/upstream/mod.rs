@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 
 use crate::clock::Clock;
-use crate::crypto::Keyring;
-use crate::store::Store;
+use crate::store::Notebook;
 use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
 use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
@@ -65,24 +64,17 @@ pub struct Upstream {
 }
 
 impl Upstream {
-    /// Puts the guards before `call`; needs a Tokio runtime. The budget is counted in `store`, for all replicas that share
-    /// it.
-    pub fn new(
-        call: Arc<dyn Call>,
-        budget: BudgetConfig,
-        store: Store,
-        keyring: Arc<Keyring>,
-        clock: Clock,
-        metrics: Arc<Metrics>,
-    ) -> Self {
-        let limits = budget;
-        let budget = Budget::start(limits, store.clone(), Arc::clone(&keyring), clock.clone());
+    /// Puts the guards before `call`; needs a Tokio runtime. The budget is counted in the store of `notes`, for all
+    /// replicas that share it.
+    pub fn new(call: Arc<dyn Call>, budget: BudgetConfig, notes: Notebook, metrics: Arc<Metrics>) -> Self {
+        let (limits, clock) = (budget, notes.clock.clone());
+        let budget = Budget::start(limits, notes.clone());
         Self {
             call,
             breaker: Arc::new(Breaker::new(Settings::default())),
             budget,
             limits,
-            hold: Hold::new(store, keyring, clock.clone()),
+            hold: Hold::new(notes),
             has_asked: AtomicBool::new(false),
             retries: RetryBudget::default(),
             clock,
@@ -176,6 +168,12 @@ impl Upstream {
         }
     }
 
+    /// The upstream's key was replaced: what was said about the old one, to whichever replica, says nothing about it.
+    pub fn key_replaced(&self) {
+        self.has_asked.store(false, Ordering::Relaxed);
+        self.breaker.cut_short(self.clock.instant(), Reason::KeyRejected);
+    }
+
     /// How it stands with the upstream, for operators.
     pub fn report(&self) -> UpstreamReport {
         let breaker = self.breaker.state(self.clock.instant());
@@ -202,13 +200,8 @@ impl Upstream {
 ///
 /// # Errors
 /// There is none left now.
-pub async fn single_permit(
-    budget: BudgetConfig,
-    store: Store,
-    keyring: Arc<Keyring>,
-    clock: Clock,
-) -> Result<Permit, SourceError> {
-    let budget = Budget::start(budget, store, keyring, clock);
+pub async fn single_permit(budget: BudgetConfig, notes: Notebook) -> Result<Permit, SourceError> {
+    let budget = Budget::start(budget, notes);
     budget.permit(Purpose::Renewal).await.map_err(|refused| refusal(&refused))
 }
 

@@ -17,7 +17,7 @@ fn key(arguments: &[&str]) -> Ran {
 
 fn ids(path: &Path) -> Vec<String> {
     let ring = Keyring::parse(&std::fs::read_to_string(path).expect("a good file")).expect("a good file");
-    ring.ids().map(str::to_owned).collect()
+    ring.ids()
 }
 
 fn mode(path: &Path) -> u32 {
@@ -38,7 +38,7 @@ fn a_new_key_is_one_line_for_a_key_file_and_never_the_same() {
     assert_eq!((first.code, first.stderr.as_str()), (Some(0), ""));
     assert_eq!(first.stdout.lines().count(), 1);
     let both = format!("{}{}", first.stdout, second.stdout);
-    assert_eq!(Keyring::parse(&both).unwrap().ids().count(), 2);
+    assert_eq!(Keyring::parse(&both).unwrap().ids().len(), 2);
     let keys: Vec<_> = both.lines().filter_map(|line| line.split_once(':')).map(|(_, key)| key).collect();
     assert_ne!(keys[0], keys[1]);
 }

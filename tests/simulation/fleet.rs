@@ -6,7 +6,7 @@ use std::time::Duration;
 use stratus::cache::{Cache, CacheConfig, Policy};
 use stratus::clock::Clock;
 use stratus::crypto::Keyring;
-use stratus::store::{MemoryStore, Store, StoreConfig};
+use stratus::store::{MemoryStore, Notebook, Store, StoreConfig};
 use stratus::telemetry::Metrics;
 use stratus::upstream::{BudgetConfig, Upstream};
 use tokio::time::Instant;
@@ -65,11 +65,10 @@ impl Fleet {
         let (clock, metrics) = (self.clocks[number].clone(), Metrics::new());
         let store = Store::start(StoreConfig::Shared(self.store.clone()), clock.clone(), Arc::clone(&metrics));
         let line = Arc::new(Line { sky: Arc::clone(&self.sky), clock: clock.clone() });
-        let (keyring, shared) = (Arc::clone(&self.keyring), store.clone());
-        let upstream = Upstream::new(line, self.budget, shared, keyring, clock.clone(), Arc::clone(&metrics));
-        let (upstream, keyring) = (Arc::new(upstream), Arc::clone(&self.keyring));
+        let notes = Notebook { store, keyring: Arc::clone(&self.keyring), clock };
+        let upstream = Arc::new(Upstream::new(line, self.budget, notes.clone(), Arc::clone(&metrics)));
         let source = Arc::clone(&upstream);
-        let cache = Cache::start(settings(), keyring, store, source, clock, metrics);
+        let cache = Cache::start(settings(), notes, source, metrics);
         Replica { cache, upstream }
     }
 }

@@ -220,6 +220,16 @@ impl Breaker {
         inner.begin(now, reason, length)
     }
 
+    /// What was said for `reason` does not count any more: a probe may go out at once.
+    pub(super) fn cut_short(&self, now: Instant, reason: Reason) {
+        let mut inner = self.lock();
+        if let Some((of, until)) = &mut inner.pause
+            && *of == reason
+        {
+            *until = now.min(*until);
+        }
+    }
+
     /// What becomes of calls at `now`.
     pub(super) fn state(&self, now: Instant) -> Snapshot {
         let inner = self.lock();

@@ -12,10 +12,9 @@ use std::time::Duration;
 use time::{Date, Month, OffsetDateTime, Time};
 use tokio::time::Instant;
 
-use super::ledger::Ledger;
 use super::parts::{Own, Part, Parts};
 use super::{Left, RefusedBecause};
-use crate::store::StoreError;
+use crate::store::{Notebook, StoreError};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -132,7 +131,7 @@ struct Counts {
 
 impl Counts {
     /// Adds `by` to it. Under several names the largest decides: each is at least what its users counted.
-    async fn raise(&self, ledger: &Ledger, by: u64) -> Result<u64, StoreError> {
+    async fn raise(&self, ledger: &Notebook, by: u64) -> Result<u64, StoreError> {
         let (mut largest, at_least) = (0, self.known + by);
         for name in ledger.names(&self.subject) {
             let mut number = ledger.store.count(name.as_str(), self.known, by, self.ttl).await?;
@@ -197,13 +196,13 @@ impl Calendar {
     }
 
     /// Takes a call of the shared parts, of all windows at once.
-    pub(super) async fn take_shared(&self, ledger: &Ledger) -> Result<Option<UsedUp>, StoreError> {
+    pub(super) async fn take_shared(&self, ledger: &Notebook) -> Result<Option<UsedUp>, StoreError> {
         let [day, month] = &self.windows;
         let (day, month) = tokio::join!(self.take_of(ledger, day.as_ref()), self.take_of(ledger, month.as_ref()));
         Ok([day?, month?].into_iter().flatten().max_by_key(|used_up| used_up.lasts))
     }
 
-    async fn take_of(&self, ledger: &Ledger, window: Option<&Mutex<Window>>) -> Result<Option<UsedUp>, StoreError> {
+    async fn take_of(&self, ledger: &Notebook, window: Option<&Mutex<Window>>) -> Result<Option<UsedUp>, StoreError> {
         let Some(window) = window else { return Ok(None) };
         let lock = || {
             let mut window = window.lock().unwrap_or_else(PoisonError::into_inner);
@@ -228,7 +227,7 @@ impl Calendar {
     }
 
     /// Tells a store that lost its data what is known here.
-    pub(super) async fn restore(&self, ledger: &Ledger) -> Result<(), StoreError> {
+    pub(super) async fn restore(&self, ledger: &Notebook) -> Result<(), StoreError> {
         let known: Vec<_> = self.windows(Instant::now()).map(|window| window.counts()).collect();
         for counts in known.iter().filter(|counts| counts.known > 0) {
             counts.raise(ledger, 0).await?;

@@ -17,6 +17,7 @@
 //! 5         8      its end, Unix milliseconds, big endian
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -24,12 +25,15 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::calendar::Calendar;
-use super::ledger::{Claimed, Ledger, Reader, millis, until};
 use super::slots::Quiet;
+use super::time::{millis, until};
 use crate::crypto::RecordName;
-use crate::store::StoreError;
+use crate::store::{Claimed, Notebook, Reader, StoreError};
 
 const VERSION: u8 = 1;
+/// What the notes are about.
+const EPOCH: &str = "budget epoch";
+const QUIET: &str = "budget quiet";
 /// Of so many slots one may be used in the first minute of a store that is new to everybody: enough to begin with, and if it
 /// is new because all was restarted and lost at once, so much more than the cap at most.
 const FIRST_MINUTE: usize = 4;
@@ -40,8 +44,8 @@ const FIRST_START: Duration = Duration::from_mins(1);
 /// How long a quiet time is believed whose end is not known, or is over while its note is there.
 const UNKNOWN_END: Duration = Duration::from_secs(1);
 
-/// An epoch under each name of it.
-type Epoch = Vec<Option<Bytes>>;
+/// An epoch under each name of it where there is one.
+type Epoch = BTreeMap<RecordName, Bytes>;
 
 #[derive(Debug)]
 struct Known {
@@ -72,8 +76,6 @@ enum Meaning {
 
 /// The epoch as this replica knows it.
 pub(super) struct Watch {
-    epoch_names: Vec<RecordName>,
-    quiet_names: Vec<RecordName>,
     slots: usize,
     slot_ttl: Duration,
     started: Instant,
@@ -81,20 +83,20 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(ledger: &Ledger, slots: usize, slot_ttl: Duration, now: Instant) -> Self {
-        let (epoch_names, quiet_names) = (ledger.names("budget epoch"), ledger.names("budget quiet"));
-        Self { epoch_names, quiet_names, slots, slot_ttl, started: now, known: Mutex::new(None) }
+    pub(super) fn new(slots: usize, slot_ttl: Duration, now: Instant) -> Self {
+        Self { slots, slot_ttl, started: now, known: Mutex::new(None) }
     }
 
     /// Finds out whether the store lost its data, and if so, tells everybody; whether it is quiet now.
     pub(super) async fn look(
         &self,
-        ledger: &Ledger,
+        ledger: &Notebook,
         calendar: &Calendar,
         reader: Reader,
     ) -> Result<Option<Quiet>, StoreError> {
         let asked = Instant::now();
-        let Found { mut epoch, mut quiet } = self.read(ledger, reader).await?;
+        let names = ledger.names(EPOCH);
+        let Found { mut epoch, mut quiet } = self.read(ledger, &names, reader).await?;
         let meaning = self.meaning(&epoch, asked);
         let allowance = match meaning {
             Meaning::Lost | Meaning::Changed => Some(0),
@@ -107,9 +109,11 @@ impl Watch {
             // First this, then an epoch: who sees that sees this, too.
             quiet = Some(self.announce(ledger, allowance).await?);
         }
-        for (name, value) in self.epoch_names.iter().zip(&mut epoch).filter(|(_, value)| value.is_none()) {
-            let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = ledger.claim(name, &[], EPOCH_TTL).await?;
-            *value = Some(bytes);
+        for name in names {
+            if !epoch.contains_key(&name) {
+                let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = ledger.claim(&name, &[], EPOCH_TTL).await?;
+                epoch.insert(name, bytes);
+            }
         }
         if meaning != Meaning::Same {
             calendar.restore(ledger).await?;
@@ -119,18 +123,20 @@ impl Watch {
     }
 
     /// Whether a slot that was claimed since the last look was claimed in the data of that epoch, and may be used.
-    pub(super) async fn confirms(&self, ledger: &Ledger, slot: usize) -> Result<bool, StoreError> {
-        let Found { epoch, quiet } = self.read(ledger, Reader::Call).await?;
-        let same = self.lock().as_ref().is_some_and(|known| known.epoch == epoch);
+    pub(super) async fn confirms(&self, ledger: &Notebook, slot: usize) -> Result<bool, StoreError> {
+        let Found { epoch, quiet } = self.read(ledger, &ledger.names(EPOCH), Reader::Caller).await?;
+        let same = self.lock().as_ref().is_some_and(|known| is_same(&known.epoch, &epoch));
         Ok(same && quiet.is_none_or(|quiet| slot < quiet.allowance))
     }
 
-    async fn read(&self, ledger: &Ledger, reader: Reader) -> Result<Found, StoreError> {
-        let names: Vec<_> = self.epoch_names.iter().chain(&self.quiet_names).collect();
-        let mut epoch = ledger.read(&names, reader).await?;
-        let quiets = epoch.split_off(self.epoch_names.len());
+    async fn read(&self, ledger: &Notebook, names: &[RecordName], reader: Reader) -> Result<Found, StoreError> {
+        let quiet_names = ledger.names(QUIET);
+        let all: Vec<_> = names.iter().chain(&quiet_names).collect();
+        let mut epoch = ledger.read(&all, reader).await?;
+        let quiets = epoch.split_off(names.len());
+        let epoch = names.iter().zip(epoch).filter_map(|(name, value)| Some((name.clone(), value?))).collect();
         let now = Instant::now();
-        let quiets = self.quiet_names.iter().zip(quiets);
+        let quiets = quiet_names.iter().zip(quiets);
         let quiets = quiets.filter_map(|(name, value)| Some(self.understand(ledger, name, &value?, now)));
         let strictest = |one: Quiet, other: Quiet| Quiet {
             allowance: one.allowance.min(other.allowance),
@@ -141,12 +147,12 @@ impl Watch {
 
     fn meaning(&self, found: &Epoch, now: Instant) -> Meaning {
         let known = self.lock();
-        if found.iter().all(Option::is_none) {
+        if found.is_empty() {
             let is_first = known.is_none() && now.duration_since(self.started) <= FIRST_START;
             return if is_first { Meaning::FirstStart } else { Meaning::Lost };
         }
         let Some(known) = known.as_ref() else { return Meaning::Same };
-        match known.epoch == *found {
+        match is_same(&known.epoch, found) {
             true => Meaning::Same,
             false if now.duration_since(known.seen) < self.slot_ttl => Meaning::Changed,
             false => Meaning::ChangedLongAgo,
@@ -154,19 +160,18 @@ impl Watch {
     }
 
     /// Makes it quiet, unless it is at least as quiet already.
-    async fn announce(&self, ledger: &Ledger, allowance: usize) -> Result<Quiet, StoreError> {
+    async fn announce(&self, ledger: &Notebook, allowance: usize) -> Result<Quiet, StoreError> {
         let mut note = [0; 13];
         note[0] = VERSION;
         note[1..5].copy_from_slice(&u32::try_from(allowance).unwrap_or(0).to_be_bytes());
         note[5..].copy_from_slice(&ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)).to_be_bytes());
         let mut quiet = Quiet { allowance, until: Instant::now() + self.slot_ttl };
-        for name in &self.quiet_names {
+        for name in &ledger.names(QUIET) {
             // Claimed, so that what allows more never replaces what allows less.
             let Claimed::Theirs(value) = ledger.claim(name, &note, self.slot_ttl).await? else { continue };
             let theirs = self.understand(ledger, name, &value, Instant::now());
             if theirs.allowance > allowance {
-                let value = ledger.seal(name, &note, self.slot_ttl)?;
-                ledger.store.write(name.as_str(), value, self.slot_ttl).await?;
+                ledger.write(name, &note, self.slot_ttl).await?;
             }
             quiet.allowance = quiet.allowance.min(theirs.allowance);
         }
@@ -174,7 +179,7 @@ impl Watch {
     }
 
     /// What cannot be read allows nothing.
-    fn understand(&self, ledger: &Ledger, name: &RecordName, value: &[u8], now: Instant) -> Quiet {
+    fn understand(&self, ledger: &Notebook, name: &RecordName, value: &[u8], now: Instant) -> Quiet {
         let note = ledger.open(name, value).and_then(|note| <[u8; 13]>::try_from(note).ok());
         let Some([VERSION, a, b, c, d, end @ ..]) = note else {
             return Quiet { allowance: 0, until: now + UNKNOWN_END };
@@ -187,6 +192,13 @@ impl Watch {
     fn lock(&self) -> MutexGuard<'_, Option<Known>> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether both are of the same data. A rotation may have come between them: what is under a name that only one of them has
+/// says nothing.
+fn is_same(known: &Epoch, found: &Epoch) -> bool {
+    let mut common = known.iter().filter_map(|(name, value)| Some((value, found.get(name)?))).peekable();
+    common.peek().is_some() && common.all(|(known, found)| known == found)
 }
 
 #[cfg(test)]
@@ -204,7 +216,7 @@ mod tests {
     const TTL: Duration = Duration::from_secs(62);
 
     struct Replica {
-        ledger: Ledger,
+        ledger: Notebook,
         calendar: Calendar,
         watch: Watch,
     }
@@ -213,17 +225,17 @@ mod tests {
         fn new(store: &MemoryStore, clock: &Clock, keyring: &Arc<Keyring>) -> Self {
             let (clock, keyring, now) = (clock.clone(), Arc::clone(keyring), Instant::now());
             let store = Store::start(StoreConfig::Shared(store.clone()), clock.clone(), Metrics::new());
-            let ledger = Ledger { store, keyring, clock };
+            let ledger = Notebook { store, keyring, clock };
             let config =
                 BudgetConfig { per_minute: 60, per_day: 0, per_month: 0, max_replicas: 2, call_lag: Duration::ZERO };
             let calendar = Calendar::new(&Parts::of(&config, true), ledger.clock.now_ms(), now);
-            let watch = Watch::new(&ledger, 50, TTL, now);
+            let watch = Watch::new(50, TTL, now);
             Self { ledger, calendar, watch }
         }
 
         /// How many slots may be used; `None` for all.
         async fn look(&self) -> Option<usize> {
-            let quiet = self.watch.look(&self.ledger, &self.calendar, Reader::Call).await.unwrap();
+            let quiet = self.watch.look(&self.ledger, &self.calendar, Reader::Caller).await.unwrap();
             quiet.map(|quiet| quiet.allowance)
         }
 
@@ -259,7 +271,7 @@ mod tests {
             assert_eq!(one.look().await, None);
             store.lose_everything();
             assert!(!one.confirms(0).await, "claimed in which data?");
-            let late = Replica { watch: Watch::new(&other.ledger, 50, TTL, Instant::now()), ..other };
+            let late = Replica { watch: Watch::new(50, TTL, Instant::now()), ..other };
             if the_new_one_is_first {
                 assert_eq!(late.look().await, Some(12), "it cannot know better");
             }

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 use super::{Budget, BudgetConfig, Refused};
 use crate::clock::Clock;
 use crate::crypto::Keyring;
-use crate::store::{MemoryStore, Store, StoreConfig};
+use crate::store::{MemoryStore, Notebook, Store, StoreConfig};
 use crate::telemetry::Metrics;
 use crate::weather::{Caller, Purpose};
 
@@ -68,7 +68,7 @@ impl Fleet {
         let (right, set_by_ms) = (self.clock.clone(), Arc::clone(set_by_ms));
         let clock = Clock::from_fn(move || right.now_ms().saturating_add_signed(set_by_ms.load(Ordering::SeqCst)));
         let store = Store::start(StoreConfig::Shared(store.clone()), self.clock.clone(), Metrics::new());
-        Budget::start(self.config, store, Arc::clone(keyring), clock)
+        Budget::start(self.config, Notebook { store, keyring: Arc::clone(keyring), clock })
     }
 
     pub(super) fn restart(&mut self, index: usize) {

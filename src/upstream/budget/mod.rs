@@ -12,7 +12,6 @@ mod calendar;
 mod epoch;
 #[cfg(test)]
 mod fleet_tests;
-mod ledger;
 mod own;
 mod parts;
 mod permits;
@@ -21,6 +20,7 @@ mod promises_tests;
 mod shares;
 mod slots;
 mod thrift;
+mod time;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -31,16 +31,14 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use self::calendar::Calendar;
 use self::epoch::Watch;
-use self::ledger::{Ledger, Reader};
 use self::own::OwnMinute;
 use self::parts::Parts;
 use self::permits::Stock;
 use self::shares::{FOR_RENEWALS, RefusedCallers, is_short_for_misses};
-use self::slots::{Note, View};
+use self::slots::{Note, SlotNames, View};
 use self::thrift::{ENOUGH, Thrift};
-use crate::clock::Clock;
-use crate::crypto::{Keyring, RecordName};
-use crate::store::{Store, StoreError, StoreState};
+use crate::crypto::RecordName;
+use crate::store::{Notebook, Reader, StoreError, StoreState};
 
 /// What is counted in the shortest window.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -161,8 +159,8 @@ pub(super) struct Budget {
     parts: Parts,
     /// How long a slot is claimed for.
     slot_ttl: Duration,
-    slot_names: Vec<Vec<RecordName>>,
-    ledger: Ledger,
+    slot_names: SlotNames,
+    ledger: Notebook,
     /// `None` for a store that nobody else uses: it is lost with this process.
     watch: Option<Watch>,
     calendar: Calendar,
@@ -171,12 +169,11 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Starts to watch the store if it is shared; needs a Tokio runtime.
-    pub(super) fn start(config: BudgetConfig, store: Store, keyring: Arc<Keyring>, clock: Clock) -> Arc<Self> {
+    pub(super) fn start(config: BudgetConfig, ledger: Notebook) -> Arc<Self> {
         let now = Instant::now();
-        let parts = Parts::of(&config, store.is_shared());
+        let parts = Parts::of(&config, ledger.store.is_shared());
         let counts_for = MINUTE + config.call_lag;
         let slot_ttl = counts_for + if parts.weight > 1 { STOCK_LASTS } else { Duration::ZERO };
-        let ledger = Ledger { store, keyring, clock };
         let state = State {
             view: View::new(parts.slots, slot_ttl, now),
             stock: Stock::default(),
@@ -187,8 +184,8 @@ impl Budget {
             asked: None,
         };
         let budget = Arc::new(Self {
-            slot_names: (0..parts.slots).map(|slot| ledger.names(&format!("budget slot {slot}"))).collect(),
-            watch: ledger.store.is_shared().then(|| Watch::new(&ledger, parts.slots, slot_ttl, now)),
+            slot_names: SlotNames::new(parts.slots),
+            watch: ledger.store.is_shared().then(|| Watch::new(parts.slots, slot_ttl, now)),
             calendar: Calendar::new(&parts, ledger.clock.now_ms(), now),
             state: Mutex::new(state),
             parts,
@@ -242,9 +239,10 @@ impl Budget {
 
     /// Brings the view of all slots up to date.
     async fn read_slots(&self, reader: Reader) -> Result<(), StoreError> {
-        let names: Vec<_> = self.slot_names.iter().flatten().collect();
+        let slot_names = self.slot_names.under(&self.ledger);
+        let names: Vec<_> = slot_names.iter().flatten().collect();
         let values = self.ledger.read(&names, reader).await?;
-        let slots = self.slot_names.iter().enumerate().flat_map(|(slot, names)| names.iter().map(move |_| slot));
+        let slots = slot_names.iter().enumerate().flat_map(|(slot, names)| names.iter().map(move |_| slot));
         for ((slot, name), value) in slots.zip(names).zip(values) {
             if let Some(value) = value {
                 self.found_taken(slot, name, &value);

@@ -6,11 +6,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::calendar::UsedUp;
-use super::ledger::{Claimed, Reader, millis};
 use super::shares::{Judge, Verdict};
 use super::slots::Note;
+use super::time::millis;
 use super::{Budget, Permit, Refused, RefusedBecause, STOCK_LASTS, State};
-use crate::store::StoreError;
+use crate::store::{Claimed, Reader, StoreError};
 use crate::weather::Purpose;
 
 /// Slots that are tried by what is known before all are read.
@@ -191,7 +191,7 @@ impl Budget {
         let place = match self.known(purpose)? {
             Some(place) => place,
             None => {
-                self.tried(self.look_at_store(Reader::Call).await)?;
+                self.tried(self.look_at_store(Reader::Caller).await)?;
                 self.claim_any(purpose).await?
             }
         };
@@ -232,7 +232,7 @@ impl Budget {
     async fn claim_any(&self, purpose: Purpose) -> Result<Place, Shut> {
         for tried in 0..=TRIES {
             if tried == TRIES {
-                self.tried(self.read_slots(Reader::Call).await)?;
+                self.tried(self.read_slots(Reader::Caller).await)?;
             }
             let slot = self.pick(purpose)?;
             let claimed = Instant::now();
@@ -258,7 +258,7 @@ impl Budget {
     /// Whether the slot is ours now, under every name: each replica knows at least one of them.
     async fn claim(&self, slot: usize, purpose: Purpose) -> Result<bool, StoreError> {
         let note = Note { purpose, end_ms: self.ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)) };
-        for name in &self.slot_names[slot] {
+        for name in &self.slot_names.under(&self.ledger)[slot] {
             if let Claimed::Theirs(value) = self.ledger.claim(name, &note.encode(), self.slot_ttl).await? {
                 self.found_taken(slot, name, &value);
                 return Ok(false);

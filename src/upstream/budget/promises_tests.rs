@@ -8,7 +8,7 @@ use tokio::time::{Instant, sleep};
 use super::fleet_tests::{Fleet, LAG, NOON, config, following_tokio};
 use super::{Budget, BudgetConfig, Refused, RefusedBecause};
 use crate::crypto::Keyring;
-use crate::store::{Store, StoreConfig};
+use crate::store::{Notebook, Store, StoreConfig};
 use crate::telemetry::Metrics;
 use crate::weather::{Caller, Purpose};
 
@@ -22,7 +22,7 @@ const TTL: Duration = Duration::from_secs(62);
 fn alone(config: BudgetConfig) -> Arc<Budget> {
     let clock = following_tokio(NOON);
     let store = Store::start(StoreConfig::Memory, clock.clone(), Metrics::new());
-    Budget::start(config, store, Arc::new(Keyring::ephemeral().unwrap()), clock)
+    Budget::start(config, Notebook { store, keyring: Arc::new(Keyring::ephemeral().unwrap()), clock })
 }
 
 async fn ask(budget: &Budget, purpose: Purpose) -> Result<(), Refused> {

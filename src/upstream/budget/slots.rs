@@ -14,12 +14,15 @@
 //! What is known as taken is not tried before its end, whatever the store says: one that lost its data gives nobody who
 //! knows better a slot twice. Ends are kept in monotonic time; wall clocks are asked once, to understand a note.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::ledger::until;
+use super::time::until;
+use crate::crypto::RecordName;
+use crate::store::Notebook;
 use crate::weather::{Caller, Purpose};
 
 const VERSION: u8 = 1;
@@ -27,6 +30,32 @@ const VERSION: u8 = 1;
 const UNKNOWN_END: Duration = Duration::from_secs(2);
 /// How long a slot counts as taken that should have ended, but is still there: clocks differ.
 const LINGERS: Duration = Duration::from_millis(250);
+
+/// The names of all slots, made anew only when the keys changed.
+pub(super) struct SlotNames {
+    slots: usize,
+    made: Mutex<Option<(u64, Arc<Vec<Vec<RecordName>>>)>>,
+}
+
+impl SlotNames {
+    pub(super) fn new(slots: usize) -> Self {
+        Self { slots, made: Mutex::new(None) }
+    }
+
+    /// Those of each slot under the keys that `notes` has now.
+    pub(super) fn under(&self, notes: &Notebook) -> Arc<Vec<Vec<RecordName>>> {
+        // Before the names are made: if the keys change meanwhile, they are made once more.
+        let version = notes.keyring.version();
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*made {
+            Some((of, names)) if *of == version => Arc::clone(names),
+            _ => {
+                let names = (0..self.slots).map(|slot| notes.names(&format!("budget slot {slot}"))).collect();
+                Arc::clone(&made.insert((version, Arc::new(names))).1)
+            }
+        }
+    }
+}
 
 /// What a claim says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

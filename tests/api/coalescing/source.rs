@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use stratus::cache::{Answer, Cache, CacheConfig, Content};
 use stratus::config::{Config, Sources};
-use stratus::store::Store;
+use stratus::store::{Notebook, Store};
 use stratus::telemetry::Metrics;
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::sync::watch;
@@ -75,8 +75,8 @@ impl Scripted {
         adjust(&mut config.cache);
         let (metrics, source, clock) = (Metrics::new(), Arc::clone(self), self.clock.clock());
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
-        let keyring = Arc::new(config.keyring);
-        (Cache::start(config.cache, keyring, store, source, clock, Arc::clone(&metrics)), metrics)
+        let keyring = config.keyring;
+        (Cache::start(config.cache, Notebook { store, keyring, clock }, source, Arc::clone(&metrics)), metrics)
     }
 }
 

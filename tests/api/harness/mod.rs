@@ -21,7 +21,7 @@ use stratus::clock::Clock;
 use stratus::config::{Config, Sources};
 use stratus::demo::redis_server::RedisServer;
 use stratus::provision;
-use stratus::store::Store;
+use stratus::store::{Notebook, Store};
 use stratus::telemetry::Metrics;
 use stratus::upstream::{OpenWeatherMap, Upstream};
 use stratus::weather::Caller;
@@ -226,11 +226,11 @@ impl Setup {
         let config = Config::load(&sources).expect("a configuration without faults");
         let clock = self.clock.clock();
         let store = Store::start(config.store, clock.clone(), Metrics::new());
-        let keyring = Arc::new(config.keyring);
+        let keyring = config.keyring;
         let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone()).expect("a client"));
-        let (ring, budget) = (Arc::clone(&keyring), config.upstream.budget);
-        let upstream = Upstream::new(client, budget, store.clone(), ring, clock.clone(), Metrics::new());
-        let cache = Cache::start(config.cache, keyring, store, Arc::new(upstream), clock, Metrics::new());
+        let notes = Notebook { store, keyring, clock };
+        let upstream = Upstream::new(client, config.upstream.budget, notes.clone(), Metrics::new());
+        let cache = Cache::start(config.cache, notes, Arc::new(upstream), Metrics::new());
         let up = cache.store_state().wait_for(|state| *state == StoreState::Up).await.is_ok();
         assert!(up, "the store comes up");
         cache

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use stratus::cache::{Answer, Cache, Origin, StoreState};
 use stratus::config::{Config, Sources};
-use stratus::store::Store;
+use stratus::store::{Notebook, Store};
 use stratus::telemetry::Metrics;
 use stratus::weather::Query;
 use tokio::task::{JoinHandle, yield_now};
@@ -113,7 +113,7 @@ impl World {
         let (source, clock) = (Arc::clone(&self.teller), self.clock.clock());
         let cache = {
             let store = Store::start(config.store, clock.clone(), Metrics::new());
-            Cache::start(config.cache, Arc::new(config.keyring), store, source, clock, Metrics::new())
+            Cache::start(config.cache, Notebook { store, keyring: config.keyring, clock }, source, Metrics::new())
         };
         let state = cache.store_state();
         self.cache = Some(cache);
