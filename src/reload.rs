@@ -177,6 +177,11 @@ impl Reloading {
         lock(&self.states).clone()
     }
 
+    /// How many of them have files whose content is not used because it is bad.
+    pub fn refused(&self) -> usize {
+        lock(&self.states).values().filter(|state| **state != FileState::InUse).count()
+    }
+
     /// Looks at all files now, and returns when that is done.
     pub async fn look(&self) {
         let (done, looked) = oneshot::channel();

@@ -18,6 +18,7 @@ mod fill;
 mod flight;
 mod freshness;
 mod hot;
+mod keys;
 mod lease;
 mod load;
 mod oldest;
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::store::Notebook;
 pub use crate::store::{StoreError, StoreState};
-use crate::telemetry::Metrics;
+use crate::telemetry::{KeyReport, Metrics};
 use crate::weather::{Caller, Location, Query, Source, SourceError};
 pub use answer::{Answer, GetError, Origin};
 use backoff::BackOff;
@@ -43,6 +44,7 @@ use fill::Called;
 use flight::{Flights, WaitingRoom};
 pub use freshness::{Freshness, Policy, Windows, age};
 use hot::Hot;
+use keys::Ends;
 use oldest::Oldest;
 use rare::Rare;
 pub use record::Content;
@@ -85,6 +87,7 @@ struct Inner {
     /// The same for questions whose answers are still fresh.
     held_ahead: BackOff,
     oldest: Oldest,
+    ends: Ends,
     rare: Rare,
 }
 
@@ -106,9 +109,11 @@ impl Cache {
             held: BackOff::new(),
             held_ahead: BackOff::new(),
             oldest: Oldest::default(),
+            ends: Ends::default(),
             rare: Rare::new(),
         });
         purge::watch(&inner);
+        keys::tell(&inner);
         Self(inner)
     }
 
@@ -204,6 +209,11 @@ impl Cache {
     /// Whether the source refuses the key.
     pub fn source_rejects_key(&self) -> bool {
         self.0.source.rejects_key()
+    }
+
+    /// How it stands with each encryption key, the sealing one first.
+    pub async fn keys(&self) -> Vec<KeyReport> {
+        self.0.keys().await
     }
 
     /// Now, by the clock that ages are computed with, Unix milliseconds.

@@ -53,6 +53,11 @@ impl Shelf {
         &self.notes.store
     }
 
+    /// What replicas leave each other there.
+    pub(super) fn notes(&self) -> &Notebook {
+        &self.notes
+    }
+
     /// A new record about `subject`, and what it is called.
     pub(super) fn record(&self, subject: &str, content: Content, fetched_at_ms: u64) -> (RecordName, Record) {
         let name = self.notes.keyring.names(subject).swap_remove(0);

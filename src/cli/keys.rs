@@ -1,4 +1,4 @@
-//! `stratus key new|add|retire`.
+//! `stratus key new|add|promote|retire`.
 
 use std::fs::{self, Permissions};
 use std::io::{ErrorKind, Write};
@@ -17,54 +17,95 @@ pub(super) fn new() -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) fn add(file: &Path) -> Result<(), Failed> {
+pub(super) fn add(file: &Path, standby: bool) -> Result<(), Failed> {
     let old = match fs::read_to_string(file) {
         Ok(text) => Zeroizing::new(text),
         Err(error) if error.kind() == ErrorKind::NotFound => Zeroizing::new(String::new()),
         Err(error) => return Err(fail(1, format!("cannot read {}: {error}", file.display()))),
     };
-    // Before the new line comes on top, so that the faults name the lines that the user sees.
+    // Before the new line comes in, so that the faults name the lines that the user sees.
     match Keyring::parse(&old) {
         Err(faults) if faults != [KeyFault::Empty] => return Err(broken(file, &faults)),
         _ => {}
     }
+    // Behind the line of the key that seals, if there is one to stand by for.
+    let before = key_ids(&old).first().map_or(0, |(number, _)| if standby { *number } else { 0 });
     let line = generate_key_line().map_err(|error| fail(1, error))?;
-    replace(file, &Zeroizing::new(format!("{}\n{}", line.as_str(), old.as_str())))?;
-    let id = line.split(':').next().unwrap_or_default();
-    say(format!("added {id} at the head of {}: it seals once the service has read the file again", file.display()));
+    let mut lines: Vec<_> = old.lines().collect();
+    lines.insert(before, &line);
+    replace(file, &joined(&lines))?;
+    let (id, file) = (line.split(':').next().unwrap_or_default(), file.display());
+    say(match before {
+        0 => format!("added {id} at the head of {file}: it seals once the service has read the file again"),
+        _ => format!(
+            "added {id} to {file}: it opens once every replica has read the file again, and seals once promoted"
+        ),
+    });
+    Ok(())
+}
+
+pub(super) fn promote(file: &Path, id: &str) -> Result<(), Failed> {
+    let text = read_good(file)?;
+    let ids = key_ids(&text);
+    let number = line_of(file, &ids, id)?;
+    let head = ids[0].0;
+    if number == head {
+        return Err(fail(1, format!("`{id}` is the key that seals already")));
+    }
+    let mut lines: Vec<_> = text.lines().collect();
+    let promoted = lines.remove(number - 1);
+    lines.insert(head - 1, promoted);
+    replace(file, &joined(&lines))?;
+    let file = file.display();
+    say(format!("promoted {id} in {file}: it seals once the service has read the file again, the others still open"));
     Ok(())
 }
 
 pub(super) fn retire(file: &Path, id: &str) -> Result<(), Failed> {
-    let text = fs::read_to_string(file).map_err(|error| fail(1, format!("cannot read {}: {error}", file.display())))?;
-    let text = Zeroizing::new(text);
-    // First, because what stands before a colon in a broken file may be anything, even a key, and ids are printed.
-    Keyring::parse(&text).map_err(|faults| broken(file, &faults))?;
+    let text = read_good(file)?;
     let ids = key_ids(&text);
-    let Some(position) = ids.iter().position(|(_, known)| *known == id) else {
-        let known: Vec<_> = ids.iter().map(|(_, id)| *id).collect();
-        return Err(fail(1, format!("{} has no key `{id}`; it has: {}", file.display(), known.join(", "))));
-    };
-    if position == 0 {
+    let number = line_of(file, &ids, id)?;
+    if number == ids[0].0 {
         return Err(fail(
             1,
             format!("`{id}` is the key that seals: put a new one before it first, with `stratus key add`"),
         ));
     }
-    let line_number = ids[position].0;
-    let kept: Zeroizing<String> = Zeroizing::new(
-        text.lines()
-            .enumerate()
-            .filter(|(index, _)| index + 1 != line_number)
-            .flat_map(|(_, line)| [line, "\n"])
-            .collect(),
-    );
-    replace(file, &kept)?;
+    let mut lines: Vec<_> = text.lines().collect();
+    lines.remove(number - 1);
+    replace(file, &joined(&lines))?;
     say(format!(
         "retired {id}: records that it sealed count as absent once the service has read {} again",
         file.display()
     ));
     Ok(())
+}
+
+/// The text of a key file without faults. With them what stands before a colon may be anything, even a key, and ids are
+/// printed.
+fn read_good(file: &Path) -> Result<Zeroizing<String>, Failed> {
+    let text = fs::read_to_string(file).map_err(|error| fail(1, format!("cannot read {}: {error}", file.display())))?;
+    let text = Zeroizing::new(text);
+    Keyring::parse(&text).map_err(|faults| broken(file, &faults))?;
+    Ok(text)
+}
+
+/// The number of the line, from 1, of the key `id`.
+fn line_of(file: &Path, ids: &[(usize, &str)], id: &str) -> Result<usize, Failed> {
+    ids.iter().find(|(_, known)| *known == id).map(|(number, _)| *number).ok_or_else(|| {
+        let known: Vec<_> = ids.iter().map(|(_, id)| *id).collect();
+        fail(1, format!("{} has no key `{id}`; it has: {}", file.display(), known.join(", ")))
+    })
+}
+
+fn joined(lines: &[&str]) -> Zeroizing<String> {
+    // Room for all: a growing String would leave parts of keys behind in memory.
+    let mut text = Zeroizing::new(String::with_capacity(lines.iter().map(|line| line.len() + 1).sum()));
+    for line in lines {
+        text.push_str(line);
+        text.push('\n');
+    }
+    text
 }
 
 /// Tells every fault of a key file.

@@ -95,6 +95,16 @@ enum KeyCommand {
     Add {
         /// The key file; made if it is not there
         file: PathBuf,
+        /// Put it second instead: it opens, and seals only once it is promoted. For fleets whose files do not change at once
+        #[arg(long)]
+        standby: bool,
+    },
+    /// Let a key of a key file seal from now on: it moves to the head
+    Promote {
+        /// The key file
+        file: PathBuf,
+        /// The key's id, the part before the colon
+        id: String,
     },
     /// Drop an old key from a key file: records that it sealed will count as absent
     Retire {
@@ -121,7 +131,8 @@ pub fn main() -> ExitCode {
         Command::Init { dir, hosts, redis_dir } => init(&dir, redis_dir.as_deref(), &hosts),
         Command::Check(config) => block_on(check::check(config.sources())),
         Command::Key(KeyCommand::New) => keys::new(),
-        Command::Key(KeyCommand::Add { file }) => keys::add(&file),
+        Command::Key(KeyCommand::Add { file, standby }) => keys::add(&file, standby),
+        Command::Key(KeyCommand::Promote { file, id }) => keys::promote(&file, &id),
         Command::Key(KeyCommand::Retire { file, id }) => keys::retire(&file, &id),
         Command::Purge { locations, all, config } => block_on(admin::purge(config.sources(), locations, all)),
         Command::Healthcheck(config) => block_on(admin::healthcheck(config.sources())),

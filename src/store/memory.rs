@@ -118,8 +118,9 @@ impl MemoryStore {
         let now = self.there()?;
         let mut claims = self.lock();
         claims.drop_expired(now);
-        if let Some(entry) = claims.values.get(name) {
-            return Ok(Some(entry.record.clone()));
+        let written = || self.records.get(name).filter(|entry| now < entry.expires_at_ms);
+        if let Some(entry) = claims.values.get(name).cloned().or_else(written) {
+            return Ok(Some(entry.record));
         }
         let entry = Entry { record: value.into(), expires_at_ms: now.saturating_add(millis(ttl)) };
         claims.values.insert(name.to_owned(), entry);

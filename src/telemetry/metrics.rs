@@ -14,7 +14,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::UpstreamReport;
+use super::rotation::RotationGauges;
+use super::{KeyReport, UpstreamReport};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -76,6 +77,7 @@ pub struct Metrics {
     paused: Family<Labels<1>, Gauge>,
     adaptive_factor: Gauge<f64, AtomicU64>,
     oldest_answer: Gauge,
+    rotation: RotationGauges,
 }
 
 impl Metrics {
@@ -110,6 +112,7 @@ impl Metrics {
             paused: Family::default(),
             adaptive_factor: Gauge::default(),
             oldest_answer: Gauge::default(),
+            rotation: RotationGauges::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -215,6 +218,7 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_answer.clone(),
         );
+        self.rotation.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&version).set(1);
@@ -325,6 +329,16 @@ impl Metrics {
     /// Age of the oldest stale answer of late.
     pub fn set_oldest_answer(&self, age: Duration) {
         self.oldest_answer.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
+    }
+
+    /// How it stands with the encryption keys.
+    pub fn set_keys(&self, keys: &[KeyReport]) {
+        self.rotation.set_keys(keys);
+    }
+
+    /// Settings whose files hold something that is not used because it is bad.
+    pub fn set_files_refused(&self, settings: usize) {
+        self.rotation.set_files_refused(settings);
     }
 
     /// Everything in the OpenMetrics text format.

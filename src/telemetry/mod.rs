@@ -5,9 +5,10 @@ mod lines;
 mod log;
 mod metrics;
 mod report;
+mod rotation;
 
 pub use access::Access;
 pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
-pub use report::{BreakerReport, BudgetReport, UpstreamReport, WindowReport};
+pub use report::{BreakerReport, BudgetReport, KeyReport, UpstreamReport, WindowReport};

@@ -1,4 +1,4 @@
-//! How it stands with the upstream: what `/status` says and what the gauges show.
+//! How it stands with the upstream and the encryption keys: what `/status` says and what the gauges show.
 
 use serde::Serialize;
 
@@ -60,4 +60,19 @@ impl UpstreamReport {
             .into_iter()
             .filter_map(|(name, window)| Some((name, window?)))
     }
+}
+
+/// What an encryption key is used for. The counts are of this process, and of records only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct KeyReport {
+    /// Its id.
+    pub id: String,
+    /// Whether it is the one that seals.
+    pub seals: bool,
+    /// Records that were sealed with it.
+    pub records_sealed: u64,
+    /// Records that were opened with it.
+    pub records_opened: u64,
+    /// Seconds until the last record ends that any replica has sealed or opened with it; 0 if there is none any more.
+    pub last_record_ends_in_secs: u64,
 }

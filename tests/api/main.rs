@@ -16,6 +16,7 @@ mod model;
 mod privacy;
 mod redis_trouble;
 mod resilience;
+mod rotation;
 mod security;
 mod staleness;
 mod upstream_faults;

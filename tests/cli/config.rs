@@ -6,7 +6,7 @@ use std::net::TcpListener;
 use super::harness::{Folder, Settings, free_address, run, stratus, text};
 
 /// Base64 of 32 and of 31 bytes.
-const KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const KEY: &str = "PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const KEY_OF_31_BYTES: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg==";
 
 #[test]

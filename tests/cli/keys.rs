@@ -8,7 +8,7 @@ use stratus::crypto::Keyring;
 
 use super::harness::{Folder, Ran, run, stratus, text};
 
-const OLD: &str = "old:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const OLD: &str = "old:PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const OLDER: &str = "older:HwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 fn key(arguments: &[&str]) -> Ran {
@@ -167,4 +167,38 @@ fn a_key_written_the_wrong_way_round_is_not_printed_as_an_id() {
         assert!(ran.stderr.contains("line 2: a key id is 1 to 32 letters") && !ran.stderr.contains(secret), "{ran:?}");
         assert_eq!(std::fs::read_to_string(&path).unwrap(), before);
     }
+}
+
+#[test]
+fn a_key_on_standby_opens_until_it_is_promoted_and_the_other_one_still_opens_then() {
+    let folder = Folder::new();
+    let path = folder.write("keys", &format!("# ours\n{OLD}\n# spare\n{OLDER}\n"));
+    let ran = key(&["add", "--standby", text(&path)]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    let new = ids(&path)[1].clone();
+    assert_eq!(ids(&path), ["old", &new, "older"]);
+    assert!(ran.stdout.contains(&format!("added {new} ")) && ran.stdout.contains("once promoted"), "{ran:?}");
+
+    let before = std::fs::read_to_string(&path).unwrap();
+    let told = refused(&path, &before, key(&["promote", text(&path), "old"]));
+    assert!(told.contains("`old` is the key that seals already"), "{told}");
+    let told = refused(&path, &before, key(&["promote", text(&path), "oldest"]));
+    assert!(told.contains("has no key `oldest`; it has: old, "), "{told}");
+
+    let ran = key(&["promote", text(&path), &new]);
+    assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""));
+    assert!(ran.stdout.starts_with(&format!("promoted {new} ")), "{ran:?}");
+    assert_eq!(ids(&path), [&new, "old", "older"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap().lines().filter(|line| line.starts_with('#')).count(), 2);
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn the_first_key_of_a_file_seals_also_if_it_was_to_stand_by() {
+    let folder = Folder::new();
+    let path = folder.path().join("keys");
+    let ran = key(&["add", "--standby", text(&path)]);
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("at the head"), "{ran:?}");
+    assert_eq!(ids(&path).len(), 1);
 }

@@ -19,7 +19,7 @@ const SKEWS_MS: [i64; 8] = [-5_000, 5_000, 0, -2_500, 3_500, -400, 1_200, 4_900]
 /// The midnight, UTC, at which the day begins, Unix milliseconds.
 const MIDNIGHT_MS: u64 = 1_789_948_800_000;
 /// Always the same, so that every run is the same.
-const KEY: &str = "simulated:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const KEY: &str = "simulated:PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
 /// One of them.
 pub(crate) struct Replica {

@@ -21,6 +21,7 @@ use stratus::clock::Clock;
 use stratus::config::{Config, Sources};
 use stratus::demo::redis_server::RedisServer;
 use stratus::provision;
+use stratus::reload::Reloading;
 use stratus::store::{Notebook, Store};
 use stratus::telemetry::Metrics;
 use stratus::upstream::{OpenWeatherMap, Upstream};
@@ -247,6 +248,7 @@ impl Setup {
             admin: app.admin_address().expect("an address"),
             store: app.store_state(),
             stopping: app.stopping(),
+            reloading: app.reloading(),
             clock: self.clock,
             // Answers are looked at as they come, not decoded.
             client: Client::builder().no_proxy().no_gzip().build().expect("a client"),
@@ -262,6 +264,7 @@ pub(crate) struct Service {
     pub(crate) clock: ManualClock,
     store: watch::Receiver<StoreState>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) reloading: Reloading,
     client: Client,
     running: Option<JoinHandle<bool>>,
 }

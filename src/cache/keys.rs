@@ -1,0 +1,83 @@
+//! Until when each key of the ring is needed. Who seals records with a key tells the other replicas when the last of them
+//! ends; so each can say when nothing in the store needs that key any more, also of what it did not seal itself.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::Inner;
+use crate::store::{Notebook, Reader};
+use crate::telemetry::KeyReport;
+
+/// How often a replica tells the others. What is told late is told with its end, so nothing is lost by it.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// The ends of the last records by key id, Unix milliseconds, as the other replicas know them.
+#[derive(Debug, Default)]
+pub(super) struct Ends(Mutex<HashMap<String, u64>>);
+
+impl Ends {
+    /// The later of what is known and what was found.
+    fn learn(&self, id: &str, end_ms: u64) -> u64 {
+        let mut ends = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = ends.entry(id.to_owned()).or_default();
+        *known = end_ms.max(*known);
+        *known
+    }
+}
+
+/// Tells again and again as long as the cache is in use. A store in this process ends with its records.
+pub(super) fn tell(inner: &Arc<Inner>) {
+    if inner.shelf.store().is_shared() {
+        tokio::spawn(tell_again_and_again(Arc::downgrade(inner)));
+    }
+}
+
+async fn tell_again_and_again(inner: Weak<Inner>) {
+    let mut ticks = tokio::time::interval(INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let Some(inner) = inner.upgrade() else { return };
+        inner.keys().await;
+    }
+}
+
+impl Inner {
+    /// How it stands with each key, the sealing one first. A store that cannot be used is counted; then it is what is known
+    /// here.
+    pub(super) async fn keys(&self) -> Vec<KeyReport> {
+        let (notes, now) = (self.shelf.notes(), self.clock.now_ms());
+        let mut reports = Vec::new();
+        for key in notes.keyring.uses() {
+            let mut end_ms = self.ends.learn(&key.id, key.last_end_ms);
+            if notes.store.is_shared()
+                && let Some(told_ms) = exchange(notes, &key.id, end_ms, now).await
+            {
+                end_ms = self.ends.learn(&key.id, told_ms);
+            }
+            reports.push(KeyReport {
+                id: key.id,
+                seals: key.seals,
+                records_sealed: key.sealed,
+                records_opened: key.opened,
+                last_record_ends_in_secs: end_ms.saturating_sub(now).div_ceil(1_000),
+            });
+        }
+        reports
+    }
+}
+
+/// What the others know of the end of the last record of a key; they are told if it is later.
+async fn exchange(notes: &Notebook, id: &str, end_ms: u64, now_ms: u64) -> Option<u64> {
+    let note = notes.note(&format!("key {id}"));
+    let said = note.read(Reader::Background).await.ok()?;
+    let told_ms = said.iter().filter_map(|said| Some(u64::from_be_bytes(said.as_slice().try_into().ok()?))).max();
+    if end_ms > told_ms.unwrap_or(now_ms) {
+        // A store that cannot is counted, and told again.
+        let _ = note.write(&end_ms.to_be_bytes(), Duration::from_millis(end_ms - now_ms)).await;
+    }
+    told_ms
+}
