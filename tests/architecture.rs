@@ -8,21 +8,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("main", &["cli"]),
     ("cli", &["app", "clock", "config", "crypto", "demo", "provision", "store", "telemetry", "upstream", "weather"]),
-    ("app", &["cache", "clock", "config", "http", "store", "telemetry", "upstream"]),
-    ("config", &["cache", "crypto", "http", "secret", "store", "telemetry", "upstream"]),
+    ("app", &["cache", "clock", "config", "http", "reload", "store", "telemetry", "upstream"]),
+    ("config", &["cache", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
     ("demo", &["config", "http", "provision"]),
-    ("http", &["cache", "secret", "telemetry", "weather"]),
+    ("http", &["cache", "reload", "telemetry", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
     ("store", &["clock", "crypto", "secret", "telemetry"]),
-    ("upstream", &["clock", "crypto", "secret", "store", "telemetry", "weather"]),
+    ("upstream", &["clock", "crypto", "reload", "store", "telemetry", "weather"]),
     ("provision", &["crypto"]),
     ("crypto", &[]),
     ("weather", &[]),
     ("telemetry", &[]),
     ("secret", &[]),
+    ("reload", &[]),
 ];
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {

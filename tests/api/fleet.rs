@@ -249,7 +249,7 @@ async fn what_replicas_leave_each_other_in_redis_are_opaque_names_that_end_seale
         match text.parse::<u64>() {
             Ok(number) => numbers.push(number),
             // The version of what is sealed.
-            Err(_) if value[0] == 1 => sealed += 1,
+            Err(_) if value[0] == 2 => sealed += 1,
             Err(_) => panic!("{name}: {text}"),
         }
         for canary in [API_KEY, "qanar", "127.0.0.1", "budget", "lease", "hold"] {

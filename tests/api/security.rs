@@ -68,24 +68,23 @@ async fn a_record_that_was_changed_is_a_counted_miss_and_is_replaced() {
         }
     };
     let flip_last = |record: &[u8]| flip(record.len() - 1)(record);
-    let (flip_version, flip_key_id, flip_fetched) = (flip(0), flip(2), flip(header));
-    let (flip_expires, flip_nonce, flip_text) = (flip(header + 15), flip(header + 16), flip(header + 28));
+    let (flip_version, flip_length, flip_key_id) = (flip(0), flip(1), flip(2));
+    let (flip_nonce, flip_text) = (flip(header), flip(header + 24));
     type Spoil<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
-    let spoils: [(&str, &str, Spoil<'_>); 15] = [
+    let spoils: [(&str, &str, Spoil<'_>); 14] = [
         ("a flipped bit of the key id", "unknown_key", &flip_key_id),
-        ("a flipped bit of the time it was fetched", "not_authentic", &flip_fetched),
-        ("a flipped bit of the time it expires", "not_authentic", &flip_expires),
+        ("a flipped bit of the length of the key id", "unknown_key", &flip_length),
         ("a flipped bit of the nonce", "not_authentic", &flip_nonce),
         ("a flipped bit of the text", "not_authentic", &flip_text),
         ("a flipped bit of the tag", "not_authentic", &flip_last),
-        ("another version", "newer_version", &flip_version),
-        ("a newer version", "newer_version", &|record| [&[2], &record[1..]].concat()),
+        ("another version", "other_version", &flip_version),
+        ("an older version", "other_version", &|record| [&[1], &record[1..]].concat()),
         ("the record of another place", "not_authentic", &|_| bergen.clone()),
         ("a record cut short", "not_authentic", &|record| record[..record.len() - 1].to_vec()),
         ("a record cut within its header", "truncated", &|record| record[..header + 3].to_vec()),
         ("a record with something behind it", "not_authentic", &|record| [record, b"\n"].concat()),
-        ("garbage", "newer_version", &|_| b"{\"temp\":12}".to_vec()),
-        ("garbage that begins well", "not_authentic", &|_| [&[1, 255][..], &[7; 300]].concat()),
+        ("garbage", "other_version", &|_| b"{\"temp\":12}".to_vec()),
+        ("garbage that begins well", "not_authentic", &|_| [&[2, 255][..], &[7; 300]].concat()),
         ("nothing", "truncated", &|_| Vec::new()),
     ];
     for (what, reason, spoil) in spoils {
