@@ -118,7 +118,7 @@ fn validity(path: &Path, now: SystemTime) -> Verdict {
 
 async fn upstream(report: &mut Report, config: Config) {
     let client = match OpenWeatherMap::new(config.upstream.client.clone(), Clock::system()) {
-        Err(error) => return report.add("upstream", Err(advice(error.to_string(), "give a PEM file"))),
+        Err(error) => return report.add("upstream", Err(advice(error.to_string(), "a PEM file of those to trust"))),
         Ok(client) => client,
     };
     let examined = ask(&client, config).await;

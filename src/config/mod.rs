@@ -17,7 +17,7 @@ use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::{Secret, refuse_world_readable};
 use crate::store::{RedisConfig, StoreConfig};
 use crate::telemetry::{LogConfig, LogFormat};
-use crate::upstream::{BudgetConfig, ClientConfig, UpstreamConfig};
+use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
 
 pub use reader::Fault;
@@ -176,14 +176,13 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
             reader.fault(key, "has to be scheme, host, port and path only; the key belongs in upstream.api_key");
         }
     }
-    let ca_file = reader.path("upstream.ca_file");
-    if let Some(path) = &ca_file {
-        readable(reader, "upstream.ca_file", path);
-    }
+    let authorities = reader.path("upstream.ca_file");
+    let authorities =
+        authorities.and_then(|path| reader.live("upstream.ca_file", move || Authorities::read(&path)));
     let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
     let client = ClientConfig {
         api_key: reader.live_secret("upstream.api_key"),
-        ca_file,
+        authorities,
         connect_timeout: reader.millis("upstream.connect_timeout_ms"),
         timeout: reader.millis("upstream.timeout_ms"),
         max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),

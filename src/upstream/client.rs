@@ -5,9 +5,11 @@
 
 use std::error::Error;
 use std::io;
-use std::path::PathBuf;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
@@ -17,7 +19,7 @@ use url::Url;
 use super::budget::Permit;
 use super::{Call, openweather};
 use crate::clock::Clock;
-use crate::reload::Live;
+use crate::reload::{Live, Reading, fingerprint};
 use crate::weather::{Fetched, Fetching, Query, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
@@ -32,8 +34,8 @@ pub struct ClientConfig {
     pub base_url: Url,
     /// The key. Without one nothing can be asked, only answered from the store.
     pub api_key: Option<Live<SecretString>>,
-    /// PEM file of the only authorities to trust; the system's when `None`.
-    pub ca_file: Option<PathBuf>,
+    /// The only authorities to trust; the system's when `None`.
+    pub authorities: Option<Live<Authorities>>,
     /// For TCP and TLS.
     pub connect_timeout: Duration,
     /// For the whole call.
@@ -42,30 +44,48 @@ pub struct ClientConfig {
     pub max_body_bytes: usize,
 }
 
-/// The upstream cannot be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// The file of authorities is not usable.
-    #[error("upstream.ca_file: {0} holds no usable certificate")]
-    Authorities(PathBuf),
-    /// The TLS client could not be made.
-    #[error("the system's certificate store is not usable: give upstream.ca_file")]
-    Client,
+/// The only authorities that are trusted for the upstream's certificate.
+#[derive(Debug)]
+pub struct Authorities(Vec<Certificate>);
+
+impl Authorities {
+    /// Reads them from a PEM file.
+    ///
+    /// # Errors
+    /// The file cannot be read or holds no usable certificate, as a sentence with the fix.
+    pub fn read(path: &Path) -> Result<Reading<Self>, String> {
+        let pem = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let unusable = || format!("{} holds no usable certificate: give a PEM file of authorities", path.display());
+        let authorities = Certificate::from_pem_bundle(&pem).map_err(|_| unusable())?;
+        if authorities.is_empty() {
+            return Err(unusable());
+        }
+        // Only a client looks into them.
+        Client::builder().tls_certs_only(authorities.clone()).build().map_err(|_| unusable())?;
+        Ok(Reading { fingerprint: fingerprint([pem.as_slice()]), value: Self(authorities) })
+    }
 }
+
+/// The system's authorities cannot be used, and no others were given.
+#[derive(Debug, thiserror::Error)]
+#[error("the system's certificate store is not usable: give upstream.ca_file")]
+pub struct UpstreamError;
 
 /// A client of OpenWeatherMap.
 pub struct OpenWeatherMap {
-    client: Client,
+    connections: ArcSwap<Connections>,
     config: ClientConfig,
     clock: Clock,
 }
 
-impl OpenWeatherMap {
-    /// Sets the client up; calls nobody.
-    ///
-    /// # Errors
-    /// The authorities are not usable.
-    pub fn new(config: ClientConfig, clock: Clock) -> Result<Self, UpstreamError> {
+/// Connections whose other ends these authorities vouch for.
+struct Connections {
+    authorities: Option<Arc<Authorities>>,
+    client: Client,
+}
+
+impl Connections {
+    fn new(config: &ClientConfig, authorities: Option<Arc<Authorities>>) -> Result<Self, UpstreamError> {
         let mut builder = Client::builder()
             .user_agent(concat!("stratus/", env!("CARGO_PKG_VERSION")))
             .connect_timeout(config.connect_timeout)
@@ -78,20 +98,43 @@ impl OpenWeatherMap {
             // A proxy taken from the environment would see the key of a plain http:// upstream.
             .no_proxy()
             .https_only(config.base_url.scheme() == "https");
-        if let Some(path) = &config.ca_file {
-            let unusable = || UpstreamError::Authorities(path.clone());
-            let pem = std::fs::read(path).map_err(|_| unusable())?;
-            let authorities = Certificate::from_pem_bundle(&pem).map_err(|_| unusable())?;
-            if authorities.is_empty() {
-                return Err(unusable());
-            }
-            builder = builder.tls_certs_only(authorities);
+        if let Some(authorities) = &authorities {
+            builder = builder.tls_certs_only(authorities.0.clone());
         }
-        let client = builder.build().map_err(|_| match &config.ca_file {
-            Some(path) => UpstreamError::Authorities(path.clone()),
-            None => UpstreamError::Client,
-        })?;
-        Ok(Self { client, config, clock })
+        let client = builder.build().map_err(|_| UpstreamError)?;
+        Ok(Self { authorities, client })
+    }
+}
+
+impl OpenWeatherMap {
+    /// Sets the client up; calls nobody.
+    ///
+    /// # Errors
+    /// There are no usable authorities.
+    pub fn new(config: ClientConfig, clock: Clock) -> Result<Self, UpstreamError> {
+        let authorities = config.authorities.as_ref().map(Live::get);
+        Ok(Self { connections: ArcSwap::from_pointee(Connections::new(&config, authorities)?), config, clock })
+    }
+
+    /// The client; a new one when the authorities were replaced, so that no connection is used that the new ones would not
+    /// vouch for.
+    fn client(&self) -> Client {
+        let connections = self.connections.load();
+        let Some(authorities) = self.config.authorities.as_ref().map(Live::get) else {
+            return connections.client.clone();
+        };
+        if connections.authorities.as_ref().is_some_and(|known| Arc::ptr_eq(known, &authorities)) {
+            return connections.client.clone();
+        }
+        match Connections::new(&self.config, Some(authorities)) {
+            Ok(new) => {
+                let client = new.client.clone();
+                self.connections.store(Arc::new(new));
+                client
+            }
+            // They were tried when they were read, so this does not happen.
+            Err(_) => connections.client.clone(),
+        }
     }
 
     async fn ask(&self, query: &Query) -> Result<Fetched, SourceError> {
@@ -99,7 +142,7 @@ impl OpenWeatherMap {
         let mut url = self.config.base_url.clone();
         openweather::write_request(&mut url, query, key.expose_secret());
 
-        let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;
+        let response = self.client().get(url).send().await.map_err(|error| unsent(&error))?;
         let status = response.status();
         let retry_after = openweather::retry_after(response.headers());
         if status.is_redirection() {
@@ -148,7 +191,7 @@ impl OpenWeatherMap {
         let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.get();
         let query = Query::parse("London", "").map_err(|_| SourceError::Failed)?;
         openweather::write_request(&mut url, &query, key.expose_secret());
-        let response = self.client.get(url).send().await.map_err(|error| unsent(&error))?;
+        let response = self.client().get(url).send().await.map_err(|error| unsent(&error))?;
         let date = response.headers().get(reqwest::header::DATE).and_then(|date| date.to_str().ok()).map(str::to_owned);
         let status = response.status().as_u16();
         let retry_after = openweather::retry_after(response.headers());

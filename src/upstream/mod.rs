@@ -27,7 +27,7 @@ use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
 use budget::{Budget, Refused, RefusedBecause};
 pub use budget::{BudgetConfig, Permit};
-pub use client::{ClientConfig, Examination, OpenWeatherMap, UpstreamError};
+pub use client::{Authorities, ClientConfig, Examination, OpenWeatherMap, UpstreamError};
 use hold::Hold;
 use retries::RetryBudget;
 

@@ -274,3 +274,25 @@ async fn a_new_key_for_the_upstream_is_tried_at_once_although_the_old_one_was_re
     let answer = service.get("/weather/Lima").await;
     assert_eq!((answer.status.as_u16(), answer.text(), upstream.calls()), (200, body("lima").as_str(), 2));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_replica_tells_when_the_last_record_of_a_key_ends_also_if_another_one_sealed_it() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("lima"))).await, Redis::start().await);
+    let one = on_redis(&upstream, &redis).await;
+    let setup = Setup::redis(&upstream, &redis).clock(&one.clock);
+    let other = setup.set("cache.memory_max_bytes", 1 << 20).start().await;
+    let keys = async |service: &Service| service.admin_get("/status").await.json()["keys"].clone();
+    assert_eq!(keys(&other).await[0]["last_record_ends_in_secs"], 0);
+    one.get("/weather/Lima").await;
+    let told = keys(&one).await;
+    assert_eq!((&told[0]["records_sealed"], &told[0]["last_record_ends_in_secs"]), (&json!(1), &json!(3_960)));
+    let heard = keys(&other).await;
+    assert_eq!((&heard[0]["records_sealed"], &heard[0]["last_record_ends_in_secs"]), (&json!(0), &json!(3_960)));
+    let id = ids(&heard).remove(0);
+    other.clock.advance(Duration::from_secs(3_959));
+    let line = format!("stratus_encryption_key_needed_seconds{{key=\"{id}\"}}");
+    assert_eq!(other.metric(&line).await, 1);
+    other.clock.advance(Duration::from_secs(1));
+    assert_eq!((keys(&other).await[0]["last_record_ends_in_secs"].clone(), other.metric(&line).await), (json!(0), 0));
+    assert_eq!(other.metric(&format!("stratus_encryption_key_seals{{key=\"{id}\"}}")).await, 1);
+}

@@ -209,7 +209,7 @@ mod tests {
     use super::super::parts::Parts;
     use super::*;
     use crate::clock::Clock;
-    use crate::crypto::Keyring;
+    use crate::crypto::{Keyring, generate_key_line};
     use crate::store::{MemoryStore, Store, StoreConfig};
     use crate::telemetry::Metrics;
 
@@ -260,6 +260,27 @@ mod tests {
         tokio::time::advance(TTL).await;
         assert_eq!((one.look().await, other.look().await), (None, None));
         assert!(one.confirms(49).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_rotation_makes_nothing_quiet_and_lost_data_is_seen_through_it() {
+        let (store, one, other) = two();
+        assert_eq!((one.look().await, other.look().await), (Some(12), Some(12)));
+        tokio::time::advance(TTL).await;
+        let (first, second) = (generate_key_line().unwrap(), generate_key_line().unwrap());
+        let ring = |lines: &[&str]| Keyring::parse(&lines.join("\n")).unwrap();
+        // Both have the same ring, and so at once what one takes in.
+        one.ledger.keyring.replace(&ring(&[&first])).unwrap();
+        assert_eq!((one.look().await, other.look().await), (Some(0), Some(0)), "all other keys: as good as lost");
+        tokio::time::advance(TTL).await;
+        for lines in [&[first.as_str(), &second][..], &[&second, &first], &[&second]] {
+            assert_eq!((one.look().await, other.look().await), (None, None));
+            one.ledger.keyring.replace(&ring(lines)).unwrap();
+            assert!(one.confirms(0).await, "a claim under way is good");
+            assert_eq!((one.look().await, other.look().await), (None, None), "{} keys", lines.len());
+        }
+        store.lose_everything();
+        assert_eq!((one.look().await, other.look().await), (Some(0), Some(0)));
     }
 
     #[tokio::test(start_paused = true)]
