@@ -177,8 +177,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         }
     }
     let authorities = reader.path("upstream.ca_file");
-    let authorities =
-        authorities.and_then(|path| reader.live("upstream.ca_file", move || Authorities::read(&path)));
+    let authorities = authorities.and_then(|path| reader.live("upstream.ca_file", move || Authorities::read(&path)));
     let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
     let client = ClientConfig {
         api_key: reader.live_secret("upstream.api_key"),

@@ -43,22 +43,23 @@ const MAX_PADDED_BYTES: usize = 1 << 30;
 pub enum Padding {
     /// What replicas leave each other: 64 bytes, or the class of a record that is long enough.
     Note,
-    /// What is known about a place: 1 KiB, 2 KiB, 4 KiB and so on. Nearly every weather answer, and that a place is
+    /// What is known about a place: 960 bytes, 1920, 3840 and so on. Nearly every weather answer, and that a place is
     /// unknown, is in the first class.
     Record,
 }
 
 impl Padding {
     const NOTE_BYTES: usize = 64;
-    const RECORD_BYTES: usize = 1_024;
+    /// A sealed record of this class just stays below 1 KiB, one of the sizes that Redis' allocator has.
+    const RECORD_BYTES: usize = 960;
 
     /// The size class of `bytes`.
     fn padded(self, bytes: usize) -> Option<usize> {
-        match self {
-            Self::Note if bytes <= Self::NOTE_BYTES => Some(Self::NOTE_BYTES),
-            Self::Note | Self::Record => bytes.checked_next_power_of_two().map(|padded| padded.max(Self::RECORD_BYTES)),
+        if self == Self::Note && bytes <= Self::NOTE_BYTES {
+            return Some(Self::NOTE_BYTES);
         }
-        .filter(|padded| *padded <= MAX_PADDED_BYTES)
+        let classes = std::iter::successors(Some(Self::RECORD_BYTES), |class| class.checked_mul(2));
+        classes.take_while(|class| *class <= MAX_PADDED_BYTES).find(|class| bytes <= *class)
     }
 }
 
@@ -327,14 +328,14 @@ mod tests {
         let name = ring.names("x").remove(0);
         let length = |bytes: usize, padding| ring.seal(&name, TIMES, &vec![7; bytes], padding).unwrap().len();
         let overhead = 2 + 1 + NONCE_BYTES + TAG_BYTES;
-        let classes = [(0, 1_024), (1, 1_024), (1_004, 1_024), (1_005, 2_048), (2_028, 2_048), (2_029, 4_096)];
+        let classes = [(0, 960), (1, 960), (940, 960), (941, 1_920), (1_900, 1_920), (1_901, 3_840)];
         for (bytes, class) in classes {
             assert_eq!(length(bytes, Padding::Record), class + overhead, "{bytes} bytes");
         }
-        for (bytes, class) in [(0, 64), (44, 64), (45, 1_024), (1_005, 2_048)] {
+        for (bytes, class) in [(0, 64), (44, 64), (45, 960), (941, 1_920)] {
             assert_eq!(length(bytes, Padding::Note), class + overhead, "{bytes} bytes of a note");
         }
-        assert_eq!(longest_sealed(1_004), length(1_004, Padding::Record) + MAX_KEY_ID_BYTES - 1);
+        assert_eq!(longest_sealed(940), length(940, Padding::Record) + MAX_KEY_ID_BYTES - 1);
     }
 
     proptest! {

@@ -173,7 +173,8 @@ async fn a_rotation_rolled_out_over_three_replicas_under_load_refuses_nobody_and
 async fn on_redis(upstream: &ScriptedUpstream, redis: &Redis) -> Service {
     let key_file = redis.dir.path().join("api-key");
     write_whole(&key_file, "first0key");
-    let setup = Setup::redis(upstream, redis).set("upstream.api_key", "").set("upstream.api_key_file", key_file.display());
+    let setup =
+        Setup::redis(upstream, redis).set("upstream.api_key", "").set("upstream.api_key_file", key_file.display());
     setup.set("cache.memory_max_bytes", 1 << 20).start().await
 }
 
@@ -207,7 +208,11 @@ async fn a_bad_file_leaves_the_last_good_one_in_use_and_is_told_until_it_is_mend
         }
         assert_eq!(service.metric("stratus_files_refused").await, 3);
         assert_eq!(purge(&service, token.trim()).await.status, StatusCode::OK, "the old token is good");
-        assert_eq!(service.get("/weather/Lima").await.x_cache(), "MISS", "the old keys seal, and the upstream is asked");
+        assert_eq!(
+            service.get("/weather/Lima").await.x_cache(),
+            "MISS",
+            "the old keys seal, and the upstream is asked"
+        );
         assert_eq!(service.get("/weather/Lima").await.x_cache(), "HIT");
     }
     for (path, text) in &good {
@@ -262,7 +267,11 @@ async fn a_new_key_for_the_upstream_is_tried_at_once_although_the_old_one_was_re
     let (upstream, redis) = (ScriptedUpstream::start(Reply::never()).await, Redis::start().await);
     upstream.reply_with(|request| {
         let is_good = request.query.iter().any(|(name, value)| name == "appid" && value == "second0key");
-        if is_good { Reply::json(200, body("lima")) } else { Reply::json(401, r#"{"cod":401,"message":"Invalid API key"}"#) }
+        if is_good {
+            Reply::json(200, body("lima"))
+        } else {
+            Reply::json(401, r#"{"cod":401,"message":"Invalid API key"}"#)
+        }
     });
     let service = on_redis(&upstream, &redis).await;
     for _ in 0..3 {
