@@ -13,9 +13,25 @@ use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
 use crate::reload::Reloading;
-use crate::store::{Notebook, Store};
+use crate::store::{Advice, Notebook, Store};
 use crate::telemetry::Metrics;
 use crate::upstream::{OpenWeatherMap, Upstream, UpstreamError};
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The upstream's authorities are not usable.
+    #[error(transparent)]
+    Upstream(#[from] UpstreamError),
+    /// The user may do too much in Redis, or may not ask what it may do.
+    #[error("redis.require_least_privilege: {what}; {fix}")]
+    Privileges {
+        /// What is wrong.
+        what: String,
+        /// How to put it right.
+        fix: String,
+    },
+}
 
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
@@ -80,8 +96,8 @@ impl App {
     /// the first request can already be a hit.
     ///
     /// # Errors
-    /// The upstream's authorities are not usable.
-    pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, UpstreamError> {
+    /// See [`StartError`].
+    pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, StartError> {
         let started = Instant::now();
         let metrics = Metrics::new();
         let upstream_key = config.upstream.client.api_key.clone();
@@ -95,7 +111,7 @@ impl App {
             tokio::spawn(heed_new_keys(key.replaced(), Arc::downgrade(&upstream)));
         }
         let source = Arc::clone(&upstream);
-        let cache = Cache::start(config.cache, notes, source, Arc::clone(&metrics));
+        let cache = Cache::start(config.cache, notes.clone(), source, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let reloading = config.reloader.start();
         let admin = AdminState {
@@ -115,6 +131,9 @@ impl App {
         }
         // An error would mean that the store is gone, and it is held here.
         let _ = cache.store_state().wait_for(|state| *state != StoreState::Connecting).await;
+        if let Some(Advice { what, fix }) = notes.store.refusal() {
+            return Err(StartError::Privileges { what, fix });
+        }
         Ok(Self { listeners, server: config.server, cache, metrics, admin, reloading, stopping })
     }
 

@@ -24,8 +24,10 @@
 //! # Who knows whom
 //!
 //! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
-//! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words they share and does no I/O. `cache` and
-//! `upstream` meet in one trait, [`weather::Source`]. `tests/architecture.rs` holds every file to this.
+//! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words
+//! they share and does no I/O. `rights` is the one list of what the user in Redis may do: `provision` writes it down,
+//! `store` holds Redis to it. `cache` and `upstream` meet in one trait, [`weather::Source`]. `tests/architecture.rs` holds
+//! every file to this.
 
 pub mod app;
 pub mod cache;
@@ -37,6 +39,7 @@ pub mod demo;
 pub mod http;
 pub mod provision;
 pub mod reload;
+pub mod rights;
 pub mod secret;
 pub mod store;
 pub mod telemetry;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 15] = [
+const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
     ("cli", &["app", "clock", "config", "crypto", "demo", "provision", "store", "telemetry", "upstream", "weather"]),
     ("app", &["cache", "clock", "config", "http", "reload", "store", "telemetry", "upstream"]),
@@ -16,9 +16,10 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("demo", &["config", "http", "provision"]),
     ("http", &["cache", "reload", "telemetry", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
-    ("store", &["clock", "crypto", "secret", "telemetry"]),
+    ("store", &["clock", "crypto", "rights", "secret", "telemetry"]),
     ("upstream", &["clock", "crypto", "reload", "store", "telemetry", "weather"]),
-    ("provision", &["crypto"]),
+    ("provision", &["crypto", "rights"]),
+    ("rights", &[]),
     ("crypto", &[]),
     ("weather", &[]),
     ("telemetry", &[]),

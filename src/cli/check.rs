@@ -64,6 +64,9 @@ pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
             certificates(&mut report, redis);
             for finding in examine_redis(redis).await {
                 report.add(finding.subject, finding.verdict);
+                if let Some(Advice { what, fix }) = finding.note {
+                    say(format!("note  {}: {what}; {fix}", finding.subject));
+                }
             }
         }
     }

@@ -275,6 +275,7 @@ fn redis(reader: &mut Reader) -> Option<RedisConfig> {
         client,
         connect_timeout: reader.millis("redis.connect_timeout_ms"),
         command_timeout: reader.millis("redis.command_timeout_ms"),
+        require_least_privilege: reader.get("redis.require_least_privilege"),
         url: url?,
         password: password?,
         ca_file: ca_file?,

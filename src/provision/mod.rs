@@ -18,6 +18,7 @@ use certificates::{Authority, Role};
 use files::Plan;
 
 use crate::crypto::generate_key_line;
+use crate::rights;
 
 const CA: &str = "ca";
 const REDIS_USERS: &str = "redis-users.acl";
@@ -31,15 +32,6 @@ const LEAVES: [(&str, Role); 3] =
 const FOR_REDIS: [&str; 4] = ["ca.crt", "redis.crt", "redis.key", REDIS_USERS];
 /// Length of a generated secret in bytes: 256 bits, the size of an AES-256 key.
 const SECRET_BYTES: usize = 32;
-
-/// The commands that the user `stratus` may run, each with the reason. Everything else is refused by Redis
-/// (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
-pub const REDIS_COMMANDS: &[(&str, &str)] = &[
-    ("get", "read a record"),
-    ("set", "write a record together with its time to live"),
-    ("unlink", "purge a record"),
-    ("incrby", "count calls to the upstream"),
-];
 
 /// What [`init`] did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,15 +147,15 @@ pub fn init(dir: &Path, redis_dir: Option<&Path>, hosts: &[String]) -> Result<Re
     plan.write()
 }
 
-/// The content of the user file of Redis: the default user is off, and `stratus` may run [`REDIS_COMMANDS`] on keys
-/// that begin with `stratus:`, and nothing else: no other key, no channel, no script, no administration.
+/// The content of the user file of Redis: the default user is off, and `stratus` may do what is in [`rights`] and nothing
+/// else: no other key, no channel, no script, no administration
+/// (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
 ///
 /// The file holds the SHA-256 of the password, as Redis wants it. A plain hash suffices for a random password of
 /// 256 bits, because there is nothing to guess.
 pub fn redis_acl(password: &str) -> String {
     let hash: String = Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    let commands: String = REDIS_COMMANDS.iter().map(|(command, _)| format!(" +{command}")).collect();
-    format!("user default reset off\nuser stratus reset on #{hash} resetchannels -@all{commands} ~stratus:*\n")
+    format!("user default reset off\nuser stratus reset on #{hash} resetchannels -@all {}\n", rights::rules())
 }
 
 fn plan_certificates(plan: &mut Plan, dir: &Path, names: &[rcgen::SanType]) -> Result<(), Error> {

@@ -122,6 +122,14 @@ impl Store {
         }
     }
 
+    /// Why `redis.require_least_privilege` keeps Redis from being used, if it does.
+    pub fn refusal(&self) -> Option<Advice> {
+        match &self.backend {
+            Backend::Redis(store) => store.refusal(),
+            Backend::Memory(_) => None,
+        }
+    }
+
     /// The values under `names`, in their order, in one round trip.
     ///
     /// # Errors

@@ -66,6 +66,7 @@ pub struct Metrics {
     memory_bytes: Gauge,
     store_failures: Family<Labels<2>, Counter>,
     store_up: Gauge,
+    excess_privileges: Gauge,
     unopened: Family<Labels<1>, Counter>,
     upstream_calls: Family<Labels<1>, Counter>,
     upstream_duration: Histogram,
@@ -101,6 +102,7 @@ impl Metrics {
             memory_bytes: Gauge::default(),
             store_failures: Family::default(),
             store_up: Gauge::default(),
+            excess_privileges: Gauge::default(),
             unopened: Family::default(),
             upstream_calls: Family::default(),
             upstream_duration: histogram(),
@@ -167,6 +169,11 @@ impl Metrics {
             self.store_failures.clone(),
         );
         registry.register("store_up", "1 while the store can be used", self.store_up.clone());
+        registry.register(
+            "redis_excess_privileges",
+            "Commands that the user may run in Redis beyond what is used, as last looked at",
+            self.excess_privileges.clone(),
+        );
         registry.register("records_not_opened", "Sealed records that did not open, by reason", self.unopened.clone());
         registry.register("upstream_calls", "Calls to the upstream, by outcome", self.upstream_calls.clone());
         registry.register_with_unit(
@@ -287,6 +294,11 @@ impl Metrics {
     /// The store can be used, or no longer.
     pub fn set_store_up(&self, up: bool) {
         self.store_up.set(i64::from(up));
+    }
+
+    /// The user may run so many more commands in Redis than are used.
+    pub fn set_excess_privileges(&self, commands: usize) {
+        self.excess_privileges.set(i64::try_from(commands).unwrap_or(i64::MAX));
     }
 
     /// A record did not open.

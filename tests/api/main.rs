@@ -11,6 +11,7 @@ mod counters;
 mod fleet;
 mod guards;
 mod harness;
+mod least_privilege;
 mod lifecycle;
 mod model;
 mod privacy;

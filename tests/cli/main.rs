@@ -12,4 +12,5 @@ mod demo;
 mod harness;
 mod init;
 mod keys;
+mod privileges;
 mod redis;

@@ -5,9 +5,11 @@ use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
 
 use super::RedisConfig;
 use super::link::{Login, client, connect};
+use super::privileges::{self, FIX, Rights};
 use super::trouble::Trouble;
+use crate::rights;
 
-/// Commands that the user must be refused, in forms that would do no harm if they were not.
+/// Commands that the user must be refused, in forms that would do no harm if they were not: for a user who may not ask.
 const FORBIDDEN: [(&str, &[&str]); 14] = [
     ("KEYS", &["stratus:probe"]),
     ("SCAN", &["0", "COUNT", "1"]),
@@ -32,6 +34,8 @@ pub struct Finding {
     pub subject: &'static str,
     /// What was found: good, or bad with what to do about it.
     pub verdict: Result<String, Advice>,
+    /// Why it could not be looked at completely, and what to do about that.
+    pub note: Option<Advice>,
 }
 
 /// What is wrong and how to put it right.
@@ -53,10 +57,11 @@ pub async fn examine(config: &RedisConfig) -> Vec<Finding> {
             Ok(_) => Ok("TLS, certificate, login and the commands the service needs".to_owned()),
             Err(trouble) => Err(advice(*trouble)),
         },
+        note: None,
     });
     if let Ok((mut connection, _pushes)) = connection {
-        findings.push(Finding { subject: "redis rights", verdict: least_privilege(&mut connection).await });
-        findings.push(Finding { subject: "redis default user", verdict: default_user(config).await });
+        findings.push(least_privilege(&mut connection, config).await);
+        findings.push(Finding { subject: "redis default user", verdict: default_user(config).await, note: None });
     }
     findings
 }
@@ -65,7 +70,26 @@ fn advice(trouble: Trouble) -> Advice {
     Advice { what: trouble.to_string(), fix: trouble.fix().to_owned() }
 }
 
-async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<String, Advice> {
+async fn least_privilege(connection: &mut MultiplexedConnection, config: &RedisConfig) -> Finding {
+    let mut note = None;
+    let verdict = match privileges::look(connection, &config.username).await {
+        Ok(found @ Rights::Unknown(_)) if !config.require_least_privilege => {
+            note = found.verdict().err();
+            probe(connection).await
+        }
+        Ok(found) => found.verdict().map(|commands| {
+            let (on_keys, keys, about_itself) = (rights::on_keys(), rights::KEYS, rights::about_itself());
+            format!(
+                "the user may run {on_keys} on {keys}, {about_itself}, and nothing else ({commands} commands looked at)"
+            )
+        }),
+        Err(error) => Err(advice(Trouble::of(&error))),
+    };
+    Finding { subject: "redis rights", verdict, note }
+}
+
+/// Tries a few commands, which leaves a line in `ACL LOG` for each that is refused.
+async fn probe(connection: &mut MultiplexedConnection) -> Result<String, Advice> {
     let mut allowed = Vec::new();
     for (name, arguments) in FORBIDDEN {
         let answer = redis::cmd(name).arg(arguments).exec_async(connection).await;
@@ -80,16 +104,15 @@ async fn least_privilege(connection: &mut MultiplexedConnection) -> Result<Strin
     if allowed.is_empty() {
         return Ok(format!("the user is refused the {} other commands that were tried", FORBIDDEN.len()));
     }
-    Err(Advice {
-        what: format!("the user may also run {}", allowed.join(", ")),
-        fix: "take its line from the redis-users.acl that `stratus init` writes".to_owned(),
-    })
+    Err(Advice { what: format!("the user may also run {}", allowed.join(", ")), fix: FIX.to_owned() })
 }
 
-/// Refused to this user, or (DEBUG, where it is off in redis.conf) to everybody: Redis looks at that first.
+/// Refused to this user, or to everybody (DEBUG is off in redis.conf, others may have been renamed): Redis looks at that
+/// first.
 fn is_refusal(error: &RedisError) -> bool {
+    let to_everybody = ["DEBUG command not allowed", "unknown command"];
     error.kind() == ErrorKind::Server(ServerErrorKind::NoPerm)
-        || error.detail().is_some_and(|detail| detail.starts_with("DEBUG command not allowed"))
+        || error.detail().is_some_and(|detail| to_everybody.iter().any(|refusal| detail.starts_with(refusal)))
 }
 
 async fn default_user(config: &RedisConfig) -> Result<String, Advice> {

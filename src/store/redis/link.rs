@@ -3,7 +3,8 @@
 //! The client library's own manager gives up for ever after a refused login, and lets commands wait while it connects
 //! anew. Here commands never wait for a connection: without one they fail at once, and the supervisor keeps trying with
 //! growing, jittered steps. Every connection reads the password and the certificates anew, and is used only after it
-//! proved that it may run our commands. Trouble is logged when it begins, changes or ends, not per request.
+//! proved that it may run our commands and, where that is required, no others. Trouble is logged when it begins, changes
+//! or ends, not per request.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -20,8 +21,10 @@ use secrecy::ExposeSecret;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::privileges::{PROBE, Privileges};
 use super::trouble::Trouble;
-use super::{RedisConfig, StoreError, StoreState};
+use super::{Advice, RedisConfig, StoreError, StoreState};
+use crate::rights;
 use crate::telemetry::Metrics;
 
 /// First pause between two attempts to connect; doubles up to [`MAX_PAUSE`].
@@ -47,25 +50,33 @@ pub(super) struct Link {
     broken: mpsc::Sender<(u64, Trouble)>,
     state: watch::Sender<StoreState>,
     command_timeout: Duration,
+    privileges: Arc<Privileges>,
 }
 
 impl Link {
     /// Starts the supervisor; it ends when the link is dropped.
     pub(super) fn start(config: RedisConfig, metrics: Arc<Metrics>) -> Arc<Self> {
         let (broken, reports) = mpsc::channel(16);
+        let privileges = Arc::new(Privileges::new(&config, Arc::clone(&metrics)));
         let link = Arc::new(Self {
             live: ArcSwapOption::empty(),
             broken,
             state: watch::Sender::new(StoreState::Connecting),
             command_timeout: config.command_timeout,
+            privileges: Arc::clone(&privileges),
         });
-        let supervisor = Supervisor { link: Arc::downgrade(&link), config, metrics, trouble: None };
+        let supervisor = Supervisor { link: Arc::downgrade(&link), config, metrics, privileges, trouble: None };
         tokio::spawn(supervisor.run(reports));
         link
     }
 
     pub(super) fn state(&self) -> watch::Receiver<StoreState> {
         self.state.subscribe()
+    }
+
+    /// Why what the user may do keeps this Redis from being used.
+    pub(super) fn refusal(&self) -> Option<Advice> {
+        self.privileges.refusal()
     }
 
     /// Runs one command, or several of one name, within the command timeout.
@@ -109,6 +120,7 @@ struct Supervisor {
     link: std::sync::Weak<Link>,
     config: RedisConfig,
     metrics: Arc<Metrics>,
+    privileges: Arc<Privileges>,
     /// The trouble that was logged last.
     trouble: Option<Trouble>,
 }
@@ -118,12 +130,13 @@ impl Supervisor {
         let mut pause = MIN_PAUSE;
         for generation in 0.. {
             let began = Instant::now();
-            let trouble = match connect(&self.config).await {
+            let trouble = match self.connect().await {
                 Ok((connection, pushes)) => {
-                    if !self.set_up(Live { connection, generation }) {
+                    if !self.set_up(Live { connection: connection.clone(), generation }) {
                         return;
                     }
-                    let Some(trouble) = until_broken(generation, &mut reports, pushes).await else { return };
+                    let broken = until_broken(generation, &mut reports, pushes);
+                    let Some(trouble) = self.privileges.look_beside(connection, broken).await else { return };
                     trouble
                 }
                 Err(trouble) => trouble,
@@ -137,6 +150,13 @@ impl Supervisor {
             sleep(jittered(pause)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
+    }
+
+    /// A connection that may be used.
+    async fn connect(&self) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), Trouble> {
+        let (mut connection, pushes) = connect(&self.config).await?;
+        self.privileges.admit(&mut connection).await?;
+        Ok((connection, pushes))
     }
 
     /// Whether anybody is left to serve.
@@ -256,11 +276,11 @@ pub(super) fn client(config: &RedisConfig, login: Login) -> RedisResult<Client> 
 
 /// Runs our commands in forms that change nothing: a user without rights is refused before Redis looks at the arguments.
 async fn prove_allowed(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
-    for (name, arguments) in [("GET", &[][..]), ("SET", &["", "NX", "XX"]), ("UNLINK", &[]), ("INCRBY", &["none"])] {
-        let mut command = redis::cmd(name);
-        command.arg("stratus:probe").arg(arguments);
-        match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(name)) {
-            // NX with XX is a syntax error, and "none" is no number: that comes after the permission.
+    for right in &rights::ON_KEYS {
+        let mut command = redis::cmd(right.command);
+        command.arg(PROBE).arg(right.harmless);
+        match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(right.command)) {
+            // A form that is wrong: that comes after the permission.
             Ok(()) | Err(Trouble::Other) => {}
             Err(trouble) => return Err(trouble),
         }

@@ -2,6 +2,7 @@
 
 mod doctor;
 mod link;
+mod privileges;
 mod trouble;
 
 use std::path::PathBuf;
@@ -36,6 +37,8 @@ pub struct RedisConfig {
     pub connect_timeout: Duration,
     /// For one command.
     pub command_timeout: Duration,
+    /// Whether a Redis where the user may do more than is used, or may not ask, is not used at all.
+    pub require_least_privilege: bool,
 }
 
 /// A store in Redis. Clones share the link.
@@ -54,6 +57,11 @@ impl RedisStore {
 
     pub(super) fn state(&self) -> tokio::sync::watch::Receiver<StoreState> {
         self.link.state()
+    }
+
+    /// Why what the user may do in Redis keeps it from being used, if it does: for an operator, with the fix.
+    pub(super) fn refusal(&self) -> Option<Advice> {
+        self.link.refusal()
     }
 
     pub(super) async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {

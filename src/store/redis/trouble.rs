@@ -7,6 +7,8 @@ use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use super::privileges;
+
 /// Why Redis cannot be used. Two troubles are equal when an operator would do the same about both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Trouble {
@@ -23,6 +25,8 @@ pub(super) enum Trouble {
     OtherTls,
     LoginRefused,
     NotAllowed(&'static str),
+    TooManyRights,
+    RightsNotProved,
     ReadOnly,
     Loading,
     BadFiles,
@@ -69,6 +73,12 @@ impl Trouble {
             Self::NotAllowed("INCRBY") => ("does not allow the user INCRBY", "its ACL needs +incrby on ~stratus:*"),
             Self::NotAllowed(_) => {
                 ("does not allow the user a command", "its ACL needs +get +set +unlink +incrby on ~stratus:*")
+            }
+            Self::TooManyRights => {
+                ("allows the user more than is used, which redis.require_least_privilege forbids", privileges::FIX)
+            }
+            Self::RightsNotProved => {
+                ("does not let the user ask for its rights, which redis.require_least_privilege wants", privileges::FIX)
             }
             Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
             Self::Loading => ("is still loading its data", "wait"),

@@ -15,6 +15,20 @@ use super::Redis;
 /// More slots than these the budget of a minute is never cut into.
 const BUDGET_SLOTS: usize = 600;
 
+/// A new connection of a user.
+pub(crate) async fn log_in(redis: &Redis, user: &str, password: &str) -> MultiplexedConnection {
+    let read = |name| std::fs::read(redis.secret(name)).expect("a file");
+    let client_tls = ClientTlsConfig { client_cert: read("stratus.crt"), client_key: read("stratus.key") };
+    let certificates = TlsCertificates { client_tls: Some(client_tls), root_cert: Some(read("ca.crt")) };
+    let (host, port) = ("127.0.0.1".to_owned(), redis.server.port());
+    let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+    // Not every user may run the command by which the library tells its name.
+    let login = redis::RedisConnectionInfo::default().set_username(user).set_password(password);
+    let info = address.into_connection_info().expect("an address").set_redis_settings(login.set_skip_set_lib_name());
+    let client = Client::build_with_tls(info, certificates).expect("a client");
+    client.get_multiplexed_async_connection().await.expect("a connection")
+}
+
 /// A connection of a user who may do everything; true of no deployment.
 pub(crate) struct Inspector {
     connection: MultiplexedConnection,
@@ -27,15 +41,7 @@ impl Inspector {
     /// Restarts the server with such a user, so everything in it is gone.
     pub(crate) async fn enter(redis: &mut Redis) -> Self {
         redis.restart_with_inspector().await;
-        let read = |name| std::fs::read(redis.secret(name)).expect("a file");
-        let client_tls = ClientTlsConfig { client_cert: read("stratus.crt"), client_key: read("stratus.key") };
-        let certificates = TlsCertificates { client_tls: Some(client_tls), root_cert: Some(read("ca.crt")) };
-        let (host, port) = ("127.0.0.1".to_owned(), redis.server.port());
-        let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
-        let login = redis::RedisConnectionInfo::default().set_username("inspector").set_password("inspector");
-        let info = address.into_connection_info().expect("an address").set_redis_settings(login);
-        let client = Client::build_with_tls(info, certificates).expect("a client");
-        let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        let connection = log_in(redis, "inspector", "inspector").await;
         Self { connection, keys: redis.secret("encryption-keys"), rings: HashSet::new() }
     }
 
