@@ -26,8 +26,9 @@
 //! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
 //! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words
 //! they share and does no I/O. `rights` is the one list of what the user in Redis may do: `provision` writes it down,
-//! `store` holds Redis to it. `cache` and `upstream` meet in one trait, [`weather::Source`]. `tests/architecture.rs` holds
-//! every file to this.
+//! `store` holds Redis to it. [`reload`] and [`hardening`] know nobody: the first reads files again while the service runs,
+//! the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait, [`weather::Source`].
+//! `tests/architecture.rs` holds every file to this.
 
 pub mod app;
 pub mod cache;
@@ -36,6 +37,7 @@ pub mod clock;
 pub mod config;
 pub mod crypto;
 pub mod demo;
+pub mod hardening;
 pub mod http;
 pub mod provision;
 pub mod reload;

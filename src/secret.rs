@@ -24,9 +24,25 @@ pub enum SecretError {
     },
     /// Everybody on the machine can read the file.
     #[error(
-        "{path} can be read by everybody on this machine: run `chmod 600 {path}` (Kubernetes: defaultMode 0440 and fsGroup)"
+        "{path} can be read by everybody on this machine: run `chmod 600 {path}` (Kubernetes: defaultMode 0440, fsGroup \
+         and insecure.allow_group_readable_secrets = true)"
     )]
     WorldReadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file's group can read or change it.
+    #[error(
+        "{path} can be read by its group: run `chmod 600 {path}`; where it has to be so (Kubernetes with fsGroup), set \
+         insecure.allow_group_readable_secrets = true"
+    )]
+    GroupReadable {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file's group may read it, but can change it, too.
+    #[error("{path} can be changed by its group: run `chmod 640 {path}`")]
+    GroupWritable {
         /// The file.
         path: PathBuf,
     },
@@ -49,34 +65,48 @@ pub enum SecretError {
 pub enum Secret {
     /// The secret itself.
     Inline(SecretString),
-    /// The path of a file that holds it.
-    File(PathBuf),
+    /// A file that holds it.
+    File {
+        /// Its path.
+        path: PathBuf,
+        /// Who else may read it.
+        readers: Readers,
+    },
 }
 
 impl Secret {
     /// The secret as it is now.
     ///
     /// # Errors
-    /// The file cannot be read, is empty, or is readable by everybody.
+    /// The file cannot be read, is empty, or is readable by others than [`Readers`] says.
     pub fn read(&self) -> Result<SecretString, SecretError> {
         match self {
             Self::Inline(secret) => Ok(secret.clone()),
-            Self::File(path) => read_secret_file(path),
+            Self::File { path, readers } => read_secret_file(path, *readers),
         }
     }
+}
+
+/// Who may read a secret file, besides root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readers {
+    /// Its owner.
+    Owner,
+    /// Its owner and its group (`insecure.allow_group_readable_secrets`). The group still may not change it.
+    OwnerAndGroup,
 }
 
 /// Reads a secret file, less the one line end that editors and `echo` put after it.
 ///
 /// # Errors
-/// The file cannot be read, is empty, or is readable by everybody.
-pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
+/// The file cannot be read, is empty, or is readable by others.
+pub fn read_secret_file(path: &Path, readers: Readers) -> Result<SecretString, SecretError> {
     // Looked at by path first, because opening a pipe waits; then once more through the open file, which nobody can
     // exchange any more.
-    refuse_world_readable(path)?;
+    refuse_readable_by_others(path, readers)?;
     let unreadable = |error| SecretError::Read { path: path.to_owned(), error };
     let mut file = fs::File::open(path).map_err(unreadable)?;
-    refuse(path, &file.metadata().map_err(unreadable)?)?;
+    refuse(path, &file.metadata().map_err(unreadable)?, readers)?;
     let mut text = Zeroizing::new(String::new());
     file.read_to_string(&mut text).map_err(unreadable)?;
     let trimmed = text.strip_suffix('\n').unwrap_or(&text);
@@ -91,19 +121,45 @@ pub fn read_secret_file(path: &Path) -> Result<SecretString, SecretError> {
 ///
 /// # Errors
 /// It is such a one, or cannot be looked at.
-pub fn refuse_world_readable(path: &Path) -> Result<(), SecretError> {
-    let metadata = fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })?;
-    refuse(path, &metadata)
+pub fn refuse_readable_by_others(path: &Path, readers: Readers) -> Result<(), SecretError> {
+    refuse(path, &look_at(path)?, readers)
 }
 
-fn refuse(path: &Path, metadata: &fs::Metadata) -> Result<(), SecretError> {
+/// The same where the setting is not known: whoever comes later than the start, which asked for all of it.
+///
+/// # Errors
+/// Everybody can read the file, it is no regular one, or cannot be looked at.
+pub fn refuse_world_readable(path: &Path) -> Result<(), SecretError> {
+    refuse_readable_by_others(path, Readers::OwnerAndGroup)
+}
+
+/// Whether a file's group can read it; not, if it cannot be looked at.
+pub fn is_group_readable(path: &Path) -> bool {
+    look_at(path).is_ok_and(|metadata| metadata.permissions().mode() & GROUP != 0)
+}
+
+/// What the mode of a file gives to its group, and of that what changes the file, and what it gives to everybody else.
+const GROUP: u32 = 0o070;
+const GROUP_WRITE: u32 = 0o020;
+const OTHERS: u32 = 0o007;
+
+fn look_at(path: &Path) -> Result<fs::Metadata, SecretError> {
+    fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })
+}
+
+fn refuse(path: &Path, metadata: &fs::Metadata, readers: Readers) -> Result<(), SecretError> {
+    let (mode, path) = (metadata.permissions().mode(), path.to_owned());
     if !metadata.is_file() {
-        return Err(SecretError::NotAFile { path: path.to_owned() });
+        return Err(SecretError::NotAFile { path });
     }
-    if metadata.permissions().mode() & 0o007 != 0 {
-        return Err(SecretError::WorldReadable { path: path.to_owned() });
+    if mode & OTHERS != 0 {
+        return Err(SecretError::WorldReadable { path });
     }
-    Ok(())
+    match readers {
+        Readers::Owner if mode & GROUP != 0 => Err(SecretError::GroupReadable { path }),
+        Readers::OwnerAndGroup if mode & GROUP_WRITE != 0 => Err(SecretError::GroupWritable { path }),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]
@@ -122,26 +178,45 @@ mod tests {
     fn one_line_end_is_cut_and_nothing_else() {
         for (contents, expected) in [("s3cret\n", "s3cret"), ("s3cret\r\n", "s3cret"), (" s \n\n", " s \n")] {
             let file = file(contents, 0o600);
-            assert_eq!(read_secret_file(file.path()).unwrap().expose_secret(), expected);
+            assert_eq!(read_secret_file(file.path(), Readers::Owner).unwrap().expose_secret(), expected);
         }
     }
 
     #[test]
     fn a_world_readable_an_empty_and_a_missing_file_are_refused_with_the_fix() {
         let open = file("s3cret", 0o644);
-        let error = read_secret_file(open.path()).unwrap_err().to_string();
+        let error = read_secret_file(open.path(), Readers::Owner).unwrap_err().to_string();
         assert!(error.contains("chmod 600") && !error.contains("s3cret"), "{error}");
-        assert!(matches!(read_secret_file(file("\n", 0o640).path()), Err(SecretError::Empty { .. })));
-        assert!(matches!(read_secret_file(Path::new("/nonexistent/x")), Err(SecretError::Read { .. })));
+        assert!(matches!(read_secret_file(file("\n", 0o600).path(), Readers::Owner), Err(SecretError::Empty { .. })));
+        assert!(matches!(read_secret_file(Path::new("/nonexistent/x"), Readers::Owner), Err(SecretError::Read { .. })));
         for path in ["/dev/null", "/tmp"] {
-            assert!(matches!(read_secret_file(Path::new(path)), Err(SecretError::NotAFile { .. })), "{path}");
+            assert!(
+                matches!(read_secret_file(Path::new(path), Readers::Owner), Err(SecretError::NotAFile { .. })),
+                "{path}"
+            );
         }
+    }
+
+    #[test]
+    fn a_group_reads_only_where_that_is_allowed_and_never_writes() {
+        use SecretError::{GroupReadable, GroupWritable, WorldReadable};
+        for mode in [0o640, 0o440, 0o610, 0o660] {
+            let read = read_secret_file(file("s3cret", mode).path(), Readers::Owner);
+            assert!(matches!(read, Err(GroupReadable { .. })), "{mode:o}: {read:?}");
+        }
+        for mode in [0o600, 0o400, 0o640, 0o440] {
+            let read = read_secret_file(file("s3cret", mode).path(), Readers::OwnerAndGroup);
+            assert_eq!(read.expect("allowed").expose_secret(), "s3cret", "{mode:o}");
+        }
+        let allowed = |mode| read_secret_file(file("s3cret", mode).path(), Readers::OwnerAndGroup);
+        assert!(matches!(allowed(0o660), Err(GroupWritable { .. })));
+        assert!(matches!(allowed(0o644), Err(WorldReadable { .. })));
     }
 
     #[test]
     fn a_replaced_file_is_read_anew_and_debug_shows_nothing() {
         let file = file("one", 0o600);
-        let secret = Secret::File(file.path().to_owned());
+        let secret = Secret::File { path: file.path().to_owned(), readers: Readers::Owner };
         assert_eq!(secret.read().unwrap().expose_secret(), "one");
         fs::write(file.path(), "two").unwrap();
         assert_eq!(secret.read().unwrap().expose_secret(), "two");

@@ -10,7 +10,22 @@ use std::path::{Path, PathBuf};
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
 const ARROWS: [(&str, &[&str]); 16] = [
     ("main", &["cli"]),
-    ("cli", &["app", "clock", "config", "crypto", "demo", "provision", "store", "telemetry", "upstream", "weather"]),
+    (
+        "cli",
+        &[
+            "app",
+            "clock",
+            "config",
+            "crypto",
+            "demo",
+            "hardening",
+            "provision",
+            "store",
+            "telemetry",
+            "upstream",
+            "weather",
+        ],
+    ),
     ("app", &["cache", "clock", "config", "http", "reload", "store", "telemetry", "upstream"]),
     ("config", &["cache", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
     ("demo", &["config", "http", "provision"]),

@@ -12,7 +12,7 @@ use crate::store::{Notebook, Reader};
 use crate::telemetry::KeyReport;
 
 /// How often a replica tells the others. What is told late is told with its end, so nothing is lost by it.
-const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(5);
 
 /// The ends of the last records by key id, Unix milliseconds, as the other replicas know them.
 #[derive(Debug, Default)]
@@ -41,7 +41,7 @@ async fn tell_again_and_again(inner: Weak<Inner>) {
     loop {
         ticks.tick().await;
         let Some(inner) = inner.upgrade() else { return };
-        inner.keys().await;
+        inner.tell_ends().await;
     }
 }
 
@@ -54,7 +54,7 @@ impl Inner {
         for key in notes.keyring.uses() {
             let mut end_ms = self.ends.learn(&key.id, key.last_end_ms);
             if notes.store.is_shared()
-                && let Some(told_ms) = exchange(notes, &key.id, end_ms, now).await
+                && let Some(told_ms) = told(notes, &key.id).await
             {
                 end_ms = self.ends.learn(&key.id, told_ms);
             }
@@ -68,16 +68,28 @@ impl Inner {
         }
         reports
     }
+
+    /// Tells the others of each key's last record if it ends later than they know.
+    async fn tell_ends(&self) {
+        let (notes, now) = (self.shelf.notes(), self.clock.now_ms());
+        for key in notes.keyring.uses() {
+            let told_ms = told(notes, &key.id).await.unwrap_or_default();
+            let end_ms = self.ends.learn(&key.id, key.last_end_ms);
+            if end_ms > told_ms.max(now) {
+                // A store that cannot is counted, and told again.
+                let lasts = Duration::from_millis(end_ms - now);
+                let _ = notes.note(&subject(&key.id)).write(&end_ms.to_be_bytes(), lasts).await;
+            }
+        }
+    }
 }
 
-/// What the others know of the end of the last record of a key; they are told if it is later.
-async fn exchange(notes: &Notebook, id: &str, end_ms: u64, now_ms: u64) -> Option<u64> {
-    let note = notes.note(&format!("key {id}"));
-    let said = note.read(Reader::Background).await.ok()?;
-    let told_ms = said.iter().filter_map(|said| Some(u64::from_be_bytes(said.as_slice().try_into().ok()?))).max();
-    if end_ms > told_ms.unwrap_or(now_ms) {
-        // A store that cannot is counted, and told again.
-        let _ = note.write(&end_ms.to_be_bytes(), Duration::from_millis(end_ms - now_ms)).await;
-    }
-    told_ms
+fn subject(id: &str) -> String {
+    format!("key {id}")
+}
+
+/// When the last record of a key ends, as the replicas have told.
+async fn told(notes: &Notebook, id: &str) -> Option<u64> {
+    let said = notes.note(&subject(id)).read(Reader::Background).await.ok()?;
+    said.iter().filter_map(|said| Some(u64::from_be_bytes(said.as_slice().try_into().ok()?))).max()
 }

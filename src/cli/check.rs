@@ -41,7 +41,7 @@ impl Report {
     }
 }
 
-pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
+pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Failed> {
     let config = Config::load(&sources).map_err(|faults| faulty(&faults))?;
     let mut report = Report::default();
     let files = match sources.files.len() {
@@ -49,9 +49,12 @@ pub(super) async fn check(sources: Sources) -> Result<(), Failed> {
         1 => "the defaults, 1 file and the environment".to_owned(),
         count => format!("the defaults, {count} files and the environment"),
     };
-    report.add("configuration", Ok(format!("{files} fit together, secret files are private")));
+    report.add("configuration", Ok(format!("{files} fit together, secret files are closed to other users")));
     for warning in &config.warnings {
         say(format!("note  configuration: {warning}"));
+    }
+    for what in open {
+        say(format!("note  this process: {what}"));
     }
     report.add("addresses", addresses(&config).await);
     let ids = config.keyring.ids();

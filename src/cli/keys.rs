@@ -11,6 +11,9 @@ use zeroize::Zeroizing;
 use super::{Failed, complain, fail, say};
 use crate::crypto::{KeyFault, Keyring, generate_key_line, key_ids};
 
+/// What a key file keeps of its mode: all else the service refuses.
+const KEPT_MODE: u32 = 0o640;
+
 pub(super) fn new() -> Result<(), Failed> {
     let line = generate_key_line().map_err(|error| fail(1, error))?;
     say(line.as_str());
@@ -117,7 +120,8 @@ fn broken(file: &Path, faults: &[KeyFault]) -> Failed {
 }
 
 /// Writes the file anew beside the old one and moves it into place, so that a crash leaves one of the two, whole. It keeps
-/// owner, group and mode, but never lets others read it; a new one can be read by its owner only. A text that the service would refuse is not written.
+/// owner, group and who of them can read it, but never lets the group change it or others read it; a new one can be read
+/// by its owner only. A text that the service would refuse is not written.
 fn replace(file: &Path, text: &str) -> Result<(), Failed> {
     Keyring::parse(text).map_err(|faults| broken(file, &faults))?;
     // The file itself, not a link to it, which others may follow too.
@@ -128,7 +132,7 @@ fn replace(file: &Path, text: &str) -> Result<(), Failed> {
         // Whoever could read the old one has to be able to read the new one.
         if let Ok(old) = fs::metadata(file) {
             fchown(new.as_file(), Some(old.uid()), Some(old.gid()))?;
-            new.as_file().set_permissions(Permissions::from_mode(old.mode() & 0o770))?;
+            new.as_file().set_permissions(Permissions::from_mode(old.mode() & KEPT_MODE))?;
         }
         new.as_file().sync_all()?;
         new.persist(file).map_err(|error| error.error)

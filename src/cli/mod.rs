@@ -18,6 +18,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Fault, Sources};
+use crate::hardening::harden;
 use crate::provision;
 
 /// Caches OpenWeatherMap for your apps: encrypted, TLS-only, and the key stays here.
@@ -123,13 +124,15 @@ struct Failed(u8);
 
 /// Runs the program on this process's arguments.
 pub fn main() -> ExitCode {
+    // Before anything secret is read, be it from the environment.
+    let open = harden();
     // Fails only if one is installed already, and then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
-        Command::Demo { listen, redis } => block_on(run::demo(listen, redis)),
-        Command::Serve(config) => block_on(run::serve(config.sources())),
+        Command::Demo { listen, redis } => block_on(run::demo(listen, redis, &open)),
+        Command::Serve(config) => block_on(run::serve(config.sources(), &open)),
         Command::Init { dir, hosts, redis_dir } => init(&dir, redis_dir.as_deref(), &hosts),
-        Command::Check(config) => block_on(check::check(config.sources())),
+        Command::Check(config) => block_on(check::check(config.sources(), &open)),
         Command::Key(KeyCommand::New) => keys::new(),
         Command::Key(KeyCommand::Add { file, standby }) => keys::add(&file, standby),
         Command::Key(KeyCommand::Promote { file, id }) => keys::promote(&file, &id),

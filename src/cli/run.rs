@@ -9,13 +9,13 @@ use crate::app::{App, Listeners};
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::demo::Demo;
-use crate::telemetry::install_log;
+use crate::telemetry::{LogConfig, LogGuard, install_log};
 
-pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
+pub(super) async fn serve(sources: Sources, open: &[String]) -> Result<(), Failed> {
     let (config, listeners) = prepare(&sources).await?;
     // It may hold secrets as plain text.
     drop(sources);
-    let _log = install_log(&config.log).map_err(|error| fail(1, format!("the log cannot be written: {error}")))?;
+    let _log = start_log(&config.log, open)?;
     raise_file_limit(config.server.max_connections);
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
@@ -24,7 +24,7 @@ pub(super) async fn serve(sources: Sources) -> Result<(), Failed> {
     Ok(())
 }
 
-pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> {
+pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Result<(), Failed> {
     // First of all, so that an early Ctrl-C leaves no files behind.
     let signals = Signals::listen()?;
     let demo = Demo::start(redis).await.map_err(|error| fail(1, error))?;
@@ -33,7 +33,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
     sources.overrides.push(("admin.listen".to_owned(), admin.to_string()));
     let (config, listeners) = prepare(&sources).await?;
-    let _log = install_log(&config.log).map_err(|error| fail(1, format!("the log cannot be written: {error}")))?;
+    let _log = start_log(&config.log, open)?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
     let host = match address.ip() {
@@ -49,6 +49,15 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool) -> Result<(), Failed> 
     app.run().await;
     demo.stop().await;
     Ok(())
+}
+
+/// Installs the log and tells what of this process's memory is still open.
+fn start_log(config: &LogConfig, open: &[String]) -> Result<LogGuard, Failed> {
+    let log = install_log(config).map_err(|error| fail(1, format!("the log cannot be written: {error}")))?;
+    for what in open {
+        tracing::warn!("{what}");
+    }
+    Ok(log)
 }
 
 /// The demo's admin listener has no flag, so it must not be in anybody's way: the next port, or any that is free.

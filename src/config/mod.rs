@@ -1,8 +1,10 @@
 //! Configuration: defaults, files, environment, merged; each module's own settings, checked; all faults in one report.
 
 mod reader;
+mod unbuilt;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,14 +16,16 @@ use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
 use crate::http::{AdminConfig, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
-use crate::secret::{Secret, refuse_world_readable};
+use crate::secret::Secret;
 use crate::store::{RedisConfig, StoreConfig};
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
+use zeroize::Zeroizing;
 
 pub use reader::Fault;
 use reader::Reader;
+use unbuilt::{refuse_unbuilt, unenforced};
 
 /// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
 const LOAD_GRACE: Duration = Duration::from_secs(1);
@@ -29,8 +33,9 @@ const LOAD_GRACE: Duration = Duration::from_secs(1);
 /// From a permit to the request being on its way, beside connecting.
 const SEND_LAG: Duration = Duration::from_secs(1);
 
-/// Where the configuration comes from, besides the compiled-in defaults: later ones win.
-#[derive(Debug, Clone, Default)]
+/// Where the configuration comes from, besides the compiled-in defaults: later ones win. `Debug` shows names, no values:
+/// they may be secrets.
+#[derive(Clone, Default)]
 pub struct Sources {
     /// TOML files, in order.
     pub files: Vec<PathBuf>,
@@ -38,6 +43,18 @@ pub struct Sources {
     pub environment: HashMap<String, String>,
     /// Dotted keys and values that win over everything.
     pub overrides: Vec<(String, String)>,
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let overrides: Vec<_> = self.overrides.iter().map(|(key, _)| key).collect();
+        let environment: BTreeSet<_> = self.environment.keys().collect();
+        f.debug_struct("Sources")
+            .field("files", &self.files)
+            .field("environment", &environment)
+            .field("overrides", &overrides)
+            .finish()
+    }
 }
 
 impl Sources {
@@ -70,7 +87,8 @@ pub struct Config {
     pub log: LogConfig,
     /// The settings that are made of files, to be read again when these change.
     pub reloader: Reloader,
-    /// Settings that were given but have no effect in this version, as sentences for the log.
+    /// What an operator should know of the settings (what they weaken, what has no effect in this version), as sentences
+    /// for the log.
     pub warnings: Vec<String>,
 }
 
@@ -98,7 +116,8 @@ impl Config {
         let keyring = keyring(&mut reader, in_redis);
         let log = log(&mut reader);
         refuse_unbuilt(&mut reader);
-        let mut warnings = unenforced(&mut reader);
+        let mut warnings = reader.insecure();
+        warnings.extend(unenforced(&mut reader));
         if let Some(upstream) = &upstream
             && cache.wait_timeout <= upstream.client.timeout
         {
@@ -258,9 +277,8 @@ fn redis(reader: &mut Reader) -> Option<RedisConfig> {
     let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
         (Some(certificate), Some(key)) => {
             readable(reader, "redis.cert_file", &certificate);
-            match refuse_world_readable(&key) {
-                Ok(()) => readable(reader, "redis.key_file", &key),
-                Err(error) => reader.fault("redis.key_file", error.to_string()),
+            if reader.private("redis.key_file", &key) {
+                readable(reader, "redis.key_file", &key);
             }
             Some((certificate, key))
         }
@@ -283,7 +301,8 @@ fn redis(reader: &mut Reader) -> Option<RedisConfig> {
 }
 
 fn readable(reader: &mut Reader, key: &str, path: &std::path::Path) {
-    match std::fs::read(path) {
+    // It may be a private key.
+    match std::fs::read(path).map(Zeroizing::new) {
         Err(error) => reader.fault(key, format!("cannot read {}: {error}", path.display())),
         Ok(bytes) if !bytes.windows(10).any(|window| window == b"-----BEGIN") => {
             reader.fault(key, format!("{} is not a PEM file", path.display()));
@@ -306,12 +325,12 @@ fn keyring(reader: &mut Reader, required: bool) -> Option<Arc<Keyring>> {
         let ring = Keyring::ephemeral().map_err(|error| reader.fault("encryption.keys", error.to_string()));
         return ring.ok().map(Arc::new);
     };
-    let key = if matches!(secret, Secret::File(_)) { "encryption.keys_file" } else { "encryption.keys" };
+    let key = if matches!(secret, Secret::File { .. }) { "encryption.keys_file" } else { "encryption.keys" };
     let text = secret.read().map_err(|error| reader.fault(key, error.to_string())).ok()?;
     match Keyring::parse(text.expose_secret()) {
         Ok(ring) => {
             let ring = Arc::new(ring);
-            if let Secret::File(_) = secret {
+            if let Secret::File { .. } = secret {
                 watch_keys(reader, key, secret, &text, &ring);
             }
             Some(ring)
@@ -349,40 +368,4 @@ fn log(reader: &mut Reader) -> LogConfig {
         reader.fault("log.filter", "is not a list of levels such as info or stratus=debug,hyper=warn");
     }
     LogConfig { format, filter }
-}
-
-/// Settings whose neglect would weaken security or serve from the wrong place: refused until they work.
-fn refuse_unbuilt(reader: &mut Reader) {
-    let empty = [
-        "server.tls_cert_file",
-        "server.tls_key_file",
-        "redis.sentinel_master",
-        "access.consumers_file",
-        "telemetry.otlp_endpoint",
-    ];
-    for key in empty {
-        if !reader.get::<String>(key).is_empty() {
-            reader.fault(key, "is not built into this version: leave it out");
-        }
-    }
-    for key in ["server.trusted_proxies", "redis.nodes"] {
-        if !reader.list(key).is_empty() {
-            reader.fault(key, "is not built into this version: leave it out");
-        }
-    }
-    if reader.word("redis.topology", &["single", "sentinel", "cluster"]).is_some_and(|word| word != "single") {
-        reader.fault("redis.topology", "only \"single\" is built into this version");
-    }
-    if reader.get::<bool>("access.required") {
-        reader.fault("access.required", "consumer keys are not built into this version: leave it out");
-    }
-}
-
-/// Settings whose neglect costs efficiency only: accepted, and said so at start when they were changed.
-fn unenforced(reader: &mut Reader) -> Vec<String> {
-    [("access.anonymous_per_minute", 600)]
-        .into_iter()
-        .filter(|(key, default)| reader.number(key, 0..=u64::MAX / 2) != *default)
-        .map(|(key, _)| format!("{key} has no effect in this version"))
-        .collect()
 }

@@ -12,11 +12,13 @@ use serde::de::DeserializeOwned;
 
 use super::Sources;
 use crate::reload::{Live, Reading, Reloader, fingerprint};
-use crate::secret::Secret;
+use crate::secret::{Readers, Secret, is_group_readable, refuse_readable_by_others};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Each may be given as `<key>_file` instead.
 const SECRETS: [&str; 4] = ["admin.token", "upstream.api_key", "redis.password", "encryption.keys"];
+/// Lets a secret file's group read it.
+const ALLOW_GROUP: &str = "insecure.allow_group_readable_secrets";
 
 /// One thing that is wrong with the configuration, with its fix. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,10 @@ pub(super) struct Reader {
     tree: config::Config,
     faults: Vec<Fault>,
     reloader: Reloader,
+    /// Who may read secret files.
+    readers: Readers,
+    /// The keys of those that a group can read.
+    group_readable: BTreeSet<String>,
 }
 
 impl Reader {
@@ -63,8 +69,17 @@ impl Reader {
             faults.push(Fault { key: "configuration".to_owned(), what: first_line(&error) });
             config::Config::default()
         });
-        let mut reader = Self { tree, faults, reloader: Reloader::default() };
+        let mut reader = Self {
+            tree,
+            faults,
+            reloader: Reloader::default(),
+            readers: Readers::Owner,
+            group_readable: BTreeSet::new(),
+        };
         reader.report_unknown_keys();
+        if reader.get(ALLOW_GROUP) {
+            reader.readers = Readers::OwnerAndGroup;
+        }
         reader
     }
 
@@ -135,7 +150,7 @@ impl Reader {
     pub(super) fn live_secret(&mut self, key: &str) -> Option<Live<SecretString>> {
         match self.secret(key)? {
             Secret::Inline(secret) => Some(Live::new(secret)),
-            secret @ Secret::File(_) => self.live(&format!("{key}_file"), move || {
+            secret @ Secret::File { .. } => self.live(&format!("{key}_file"), move || {
                 let value = secret.read().map_err(|error| error.to_string())?;
                 Ok(Reading { fingerprint: fingerprint([value.expose_secret().as_bytes()]), value })
             }),
@@ -214,6 +229,33 @@ impl Reader {
         Some(self.get::<String>(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
+    /// Refuses the file of a secret that others can read. Gives whether it may be used.
+    pub(super) fn private(&mut self, key: &str, path: &Path) -> bool {
+        self.note_group(key, path);
+        let refused = refuse_readable_by_others(path, self.readers).map_err(|error| self.fault(key, error.to_string()));
+        refused.is_ok()
+    }
+
+    fn note_group(&mut self, key: &str, path: &Path) {
+        if is_group_readable(path) {
+            self.group_readable.insert(key.to_owned());
+        }
+    }
+
+    /// What is weakened on purpose, as sentences for the log. After all secrets were read.
+    pub(super) fn insecure(&self) -> Vec<String> {
+        let files = self.group_readable.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        match self.readers {
+            Readers::Owner => Vec::new(),
+            Readers::OwnerAndGroup if files.is_empty() => {
+                vec![format!("{ALLOW_GROUP} is on, and no secret file needs it: leave it out")]
+            }
+            Readers::OwnerAndGroup => {
+                vec![format!("{ALLOW_GROUP} is on: whoever is in the group of the file can read {files}")]
+            }
+        }
+    }
+
     /// A secret, given as `key` or as `key_file`; `None` when neither is there or when it is faulty.
     pub(super) fn secret(&mut self, key: &str) -> Option<Secret> {
         let file_key = format!("{key}_file");
@@ -226,7 +268,10 @@ impl Reader {
                 return None;
             }
             (Some(inline), None) => Secret::Inline(SecretString::from(inline)),
-            (None, Some(path)) => Secret::File(path),
+            (None, Some(path)) => {
+                self.note_group(&file_key, &path);
+                Secret::File { path, readers: self.readers }
+            }
         };
         match secret.read() {
             Ok(_) => Some(secret),

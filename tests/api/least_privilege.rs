@@ -111,13 +111,13 @@ async fn of_every_command_that_redis_lists_the_services_user_may_run_only_those_
     let mut redis = Redis::start().await;
     let mut inspector = Inspector::enter(&mut redis).await;
     let password = std::fs::read_to_string(redis.secret("redis-password")).expect("the password");
-    let mut connection = log_in(&redis, "stratus", password.trim()).await;
+    let mut connection = log_in(&redis, redis.server.port(), "stratus", password.trim()).await;
     let mut allowed = BTreeSet::new();
     for command in Command::all(&mut inspector).await {
         if command.is_allowed(&mut connection).await {
             allowed.insert(command.name);
             // What was run may have changed or ended the connection.
-            connection = log_in(&redis, "stratus", password.trim()).await;
+            connection = log_in(&redis, redis.server.port(), "stratus", password.trim()).await;
         }
     }
     let used = rights::all().map(|right| right.command).chain(rights::NEVER_REFUSED);

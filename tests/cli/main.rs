@@ -9,8 +9,11 @@ mod config;
 mod config_sources;
 mod config_unbuilt;
 mod demo;
+#[cfg(target_os = "linux")]
+mod hardening;
 mod harness;
 mod init;
 mod keys;
 mod privileges;
 mod redis;
+mod secret_files;

@@ -16,11 +16,11 @@ use super::Redis;
 const BUDGET_SLOTS: usize = 600;
 
 /// A new connection of a user.
-pub(crate) async fn log_in(redis: &Redis, user: &str, password: &str) -> MultiplexedConnection {
+pub(crate) async fn log_in(redis: &Redis, port: u16, user: &str, password: &str) -> MultiplexedConnection {
     let read = |name| std::fs::read(redis.secret(name)).expect("a file");
     let client_tls = ClientTlsConfig { client_cert: read("stratus.crt"), client_key: read("stratus.key") };
     let certificates = TlsCertificates { client_tls: Some(client_tls), root_cert: Some(read("ca.crt")) };
-    let (host, port) = ("127.0.0.1".to_owned(), redis.server.port());
+    let host = "127.0.0.1".to_owned();
     let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
     // Not every user may run the command by which the library tells its name.
     let login = redis::RedisConnectionInfo::default().set_username(user).set_password(password);
@@ -41,7 +41,12 @@ impl Inspector {
     /// Restarts the server with such a user, so everything in it is gone.
     pub(crate) async fn enter(redis: &mut Redis) -> Self {
         redis.restart_with_inspector().await;
-        let connection = log_in(redis, "inspector", "inspector").await;
+        Self::through(redis, redis.server.port()).await
+    }
+
+    /// Another connection of that user, by way of a proxy's port.
+    pub(crate) async fn through(redis: &Redis, port: u16) -> Self {
+        let connection = log_in(redis, port, "inspector", "inspector").await;
         Self { connection, keys: redis.secret("encryption-keys"), rings: HashSet::new() }
     }
 
@@ -73,6 +78,9 @@ impl Inspector {
     pub(crate) async fn records(&mut self) -> Vec<String> {
         let mut others = self.calls();
         others.extend(self.names_of(["budget epoch", "upstream hold"].map(str::to_owned)));
+        let ids: HashSet<_> =
+            self.rings.iter().flat_map(|ring| Keyring::parse(ring).expect("good keys").ids()).collect();
+        others.extend(self.names_of(ids.iter().map(|id| format!("key {id}"))));
         let mut names = self.names().await;
         names.retain(|name| !others.contains(name));
         names

@@ -1,5 +1,6 @@
 //! The real server on port 0, a real redis-server with TLS and an ACL user, a scripted upstream, a proxy that can hurt.
 
+pub(crate) mod canaries;
 pub(crate) mod inspector;
 mod minute;
 pub(crate) mod program;
@@ -31,6 +32,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use canaries::Canaries;
 pub(crate) use inspector::Inspector;
 pub(crate) use program::Program;
 pub(crate) use proxy::TcpProxy;
@@ -43,7 +45,7 @@ pub(crate) const CALLER: Caller = Caller(0x7f00_0001);
 /// When the tests' clock begins, Unix milliseconds.
 pub(crate) const START_MS: u64 = 1_790_000_000_000;
 /// Nothing that is waited for takes this long, unless it is broken.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A body such as OpenWeatherMap sends, about `name`.
 pub(crate) fn body(name: &str) -> String {

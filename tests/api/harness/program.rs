@@ -84,7 +84,6 @@ impl Program {
 
 /// Starts the program with these settings and nothing else in its environment, and pipes for what it prints.
 pub(crate) fn spawn(settings: &[(String, String)]) -> Child {
-    let variable = |key: &str| format!("STRATUS__{}", key.to_uppercase().replace('.', "__"));
     Command::new(PROGRAM)
         .arg("serve")
         .env_clear()
@@ -95,6 +94,11 @@ pub(crate) fn spawn(settings: &[(String, String)]) -> Child {
         .kill_on_drop(true)
         .spawn()
         .expect("the program")
+}
+
+/// The name of a setting in the environment.
+pub(crate) fn variable(key: &str) -> String {
+    format!("STRATUS__{}", key.to_uppercase().replace('.', "__"))
 }
 
 /// Runs a command of the program to its end and gives its standard output.
