@@ -31,7 +31,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("demo", &["config", "http", "provision"]),
     ("http", &["cache", "reload", "telemetry", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
-    ("store", &["clock", "crypto", "rights", "secret", "telemetry"]),
+    ("store", &["clock", "crypto", "reload", "rights", "secret", "telemetry"]),
     ("upstream", &["clock", "crypto", "reload", "store", "telemetry", "weather"]),
     ("provision", &["crypto", "rights"]),
     ("rights", &[]),

@@ -89,8 +89,8 @@ async fn addresses(config: &Config) -> Verdict {
 }
 
 fn certificates(report: &mut Report, redis: &RedisConfig) {
-    let client = redis.client.as_ref().map(|(certificate, _)| ("redis.cert_file", certificate));
-    for (key, path) in [("redis.ca_file", &redis.ca_file)].into_iter().chain(client) {
+    let client = redis.files.client.as_ref().map(|(certificate, _)| ("redis.cert_file", certificate));
+    for (key, path) in [("redis.ca_file", &redis.files.ca_file)].into_iter().chain(client) {
         report.add(key, validity(path, SystemTime::now()));
     }
 }

@@ -1,6 +1,7 @@
 //! Configuration: defaults, files, environment, merged; each module's own settings, checked; all faults in one report.
 
 mod reader;
+mod redis;
 mod unbuilt;
 
 use std::collections::{BTreeSet, HashMap};
@@ -17,14 +18,14 @@ use crate::crypto::Keyring;
 use crate::http::{AdminConfig, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::Secret;
-use crate::store::{RedisConfig, StoreConfig};
+use crate::store::StoreConfig;
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
-use zeroize::Zeroizing;
 
 pub use reader::Fault;
 use reader::Reader;
+use redis::redis;
 use unbuilt::{refuse_unbuilt, unenforced};
 
 /// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
@@ -109,7 +110,7 @@ impl Config {
         let cache = cache(&mut reader, upstream_timeout, server.request_timeout);
         let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
         let store = if in_redis {
-            redis(&mut reader).map(|redis| StoreConfig::Redis(Box::new(redis)))
+            redis(&mut reader, upstream.as_ref()).map(|redis| StoreConfig::Redis(Box::new(redis)))
         } else {
             Some(StoreConfig::Memory)
         };
@@ -247,67 +248,6 @@ fn is_loopback(url: &Url) -> bool {
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
         None => false,
-    }
-}
-
-fn redis(reader: &mut Reader) -> Option<RedisConfig> {
-    let url = reader.parsed::<Url>("redis.url", "a URL such as rediss://127.0.0.1:6380");
-    if let Some(url) = &url {
-        if url.scheme() != "rediss" {
-            reader.fault("redis.url", "has to begin with rediss:// (TLS): plain redis:// is never used");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            reader.fault("redis.url", "must not hold a user or password: use redis.username and redis.password_file");
-        }
-        if !url.has_host() || !matches!(url.path(), "" | "/" | "/0") || url.query().is_some() {
-            reader.fault("redis.url", "has to be host and port only, for example rediss://127.0.0.1:6380");
-        }
-    }
-    let password = reader.secret("redis.password");
-    if password.is_none() && !reader.is_faulty_secret("redis.password") {
-        reader.fault("redis.password", "no password: give redis.password_file (`stratus init` makes one)");
-    }
-    let ca_file = reader.path("redis.ca_file");
-    match &ca_file {
-        Some(path) => readable(reader, "redis.ca_file", path),
-        None => {
-            reader.fault("redis.ca_file", "no authority to check Redis' certificate with (`stratus init` makes one)")
-        }
-    }
-    let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
-        (Some(certificate), Some(key)) => {
-            readable(reader, "redis.cert_file", &certificate);
-            if reader.private("redis.key_file", &key) {
-                readable(reader, "redis.key_file", &key);
-            }
-            Some((certificate, key))
-        }
-        (None, None) => None,
-        _ => {
-            reader.fault("redis.cert_file", "a client certificate needs both redis.cert_file and redis.key_file");
-            None
-        }
-    };
-    Some(RedisConfig {
-        username: reader.get("redis.username"),
-        client,
-        connect_timeout: reader.millis("redis.connect_timeout_ms"),
-        command_timeout: reader.millis("redis.command_timeout_ms"),
-        require_least_privilege: reader.get("redis.require_least_privilege"),
-        url: url?,
-        password: password?,
-        ca_file: ca_file?,
-    })
-}
-
-fn readable(reader: &mut Reader, key: &str, path: &std::path::Path) {
-    // It may be a private key.
-    match std::fs::read(path).map(Zeroizing::new) {
-        Err(error) => reader.fault(key, format!("cannot read {}: {error}", path.display())),
-        Ok(bytes) if !bytes.windows(10).any(|window| window == b"-----BEGIN") => {
-            reader.fault(key, format!("{} is not a PEM file", path.display()));
-        }
-        Ok(_) => {}
     }
 }
 

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::Sources;
 use crate::reload::{Live, Reading, Reloader, fingerprint};
-use crate::secret::{Readers, Secret, is_group_readable, refuse_readable_by_others};
+use crate::secret::{Readers, Secret, is_group_readable};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Each may be given as `<key>_file` instead.
@@ -229,14 +229,13 @@ impl Reader {
         Some(self.get::<String>(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
-    /// Refuses the file of a secret that others can read. Gives whether it may be used.
-    pub(super) fn private(&mut self, key: &str, path: &Path) -> bool {
-        self.note_group(key, path);
-        let refused = refuse_readable_by_others(path, self.readers).map_err(|error| self.fault(key, error.to_string()));
-        refused.is_ok()
+    /// Who may read secret files.
+    pub(super) fn readers(&self) -> Readers {
+        self.readers
     }
 
-    fn note_group(&mut self, key: &str, path: &Path) {
+    /// Remembers a secret file whose group can read it, to be told if that is allowed.
+    pub(super) fn note_group(&mut self, key: &str, path: &Path) {
         if is_group_readable(path) {
             self.group_readable.insert(key.to_owned());
         }

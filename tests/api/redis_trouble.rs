@@ -68,18 +68,6 @@ async fn a_password_taken_back_in_redis_works_without_a_restart() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_password_file_that_cannot_be_read_for_a_while_is_named_and_read_again() {
-    let (upstream, mut redis) = parts().await;
-    let (file, elsewhere) = (redis.secret("redis-password"), redis.secret("elsewhere"));
-    let mut service = setup(&upstream, &redis).start().await;
-    fs::rename(&file, &elsewhere).expect("the password is there");
-    redis.restart().await;
-    named(&mut service, "the password or a certificate file is not usable").await;
-    fs::rename(&elsewhere, &file).expect("the password is there");
-    healed(&mut service).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_right_that_is_taken_away_is_named_and_used_again_when_it_is_back() {
     let (upstream, mut redis) = parts().await;
     redis.restart_with_inspector().await;
@@ -199,18 +187,4 @@ async fn a_host_that_does_not_exist_is_not_taken_for_a_redis_that_hangs_up() {
     let url = format!("rediss://{}:6380", "x".repeat(64));
     let mut service = setup(&upstream, &redis).set("redis.url", url).start().await;
     named(&mut service, "cannot be reached").await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_spoilt_certificate_file_is_named_and_read_again() {
-    let (upstream, redis) = parts().await;
-    for name in ["ca.crt", "stratus.crt", "stratus.key"] {
-        let good = fs::read(redis.secret(name)).expect("a PEM file");
-        let spoilt = "-----BEGIN CERTIFICATE-----\nbm90IG9uZQ==\n-----END CERTIFICATE-----\n";
-        fs::write(redis.secret(name), spoilt).expect("a PEM file");
-        let mut service = setup(&upstream, &redis).start().await;
-        service.store_down_because("the password or a certificate file is not usable").await;
-        fs::write(redis.secret(name), good).expect("a PEM file");
-        service.store_up().await;
-    }
 }

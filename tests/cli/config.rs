@@ -3,6 +3,8 @@
 
 use std::net::TcpListener;
 
+use rcgen::{CertificateParams, KeyPair};
+
 use super::harness::{Folder, Settings, free_address, run, stratus, text};
 
 /// Base64 of 32 and of 31 bytes.
@@ -143,12 +145,7 @@ fn a_secret_file_that_is_missing_empty_or_open_to_everybody_is_refused_in_one_li
     let missing = folder.path().join("nowhere");
     let empty = folder.write("empty", "\n");
     let open = folder.write_with_mode("open", "canary\n", 0o604);
-    let ca = folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\n");
-    let redis = Settings::memory()
-        .set("store.backend", "redis")
-        .set("redis.password", "canary")
-        .set("redis.ca_file", text(&ca))
-        .set("encryption.keys", format!("a:{KEY}"));
+    let redis = on_redis(&folder);
     for (path, fix) in [
         (&missing, "cannot read".to_owned()),
         (&empty, format!("{} is empty", text(&empty))),
@@ -180,7 +177,9 @@ fn a_key_of_the_wrong_length_and_a_repeated_id_are_refused_without_showing_the_k
 
 /// A service on a Redis that it need not find.
 fn on_redis(folder: &Folder) -> Settings {
-    let ca = folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\n");
+    let authority =
+        CertificateParams::default().self_signed(&KeyPair::generate().expect("a key")).expect("a certificate");
+    let ca = folder.write("ca.crt", &authority.pem());
     Settings::memory()
         .set("store.backend", "redis")
         .set("redis.password", "canary")
@@ -209,10 +208,6 @@ fn redis_without_a_password_an_authority_or_half_a_certificate_is_refused() {
     let certificate = folder.write("stratus.crt", "-----BEGIN CERTIFICATE-----\n");
     let half = on_redis(&folder).set("redis.cert_file", text(&certificate));
     half.run(&["serve"]).refused("redis.cert_file", "needs both redis.cert_file and redis.key_file");
-    let key = folder.write_with_mode("stratus.key", "-----BEGIN PRIVATE KEY-----\ncanary\n", 0o644);
-    half.clone().set("redis.key_file", text(&key)).run(&["serve"]).refused("redis.key_file", "chmod 600");
-    let key = folder.write("stratus.key", "canary\n");
-    half.set("redis.key_file", text(&key)).run(&["serve"]).refused("redis.key_file", "is not a PEM file");
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rcgen::{CertificateParams, KeyPair};
 use secrecy::ExposeSecret;
 use stratus::config::{Config, Sources};
 use stratus::store::StoreConfig;
@@ -70,7 +71,8 @@ fn a_list_is_an_array_in_a_file_and_comma_separated_in_the_environment() {
 #[test]
 fn a_secret_that_looks_like_a_number_or_a_truth_stays_as_it_is() {
     let folder = Folder::new();
-    let ca = folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\n");
+    let authority = CertificateParams::default().self_signed(&KeyPair::generate().unwrap()).unwrap();
+    let ca = folder.write("ca.crt", &authority.pem());
     let key = "a:PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
     for secret in ["0123456", "1e5", "true", "0x10", "00", " padded "] {
         let file = folder.write("secret", &format!("{secret}\n"));
@@ -84,7 +86,7 @@ fn a_secret_that_looks_like_a_number_or_a_truth_stays_as_it_is() {
             ],
         );
         let StoreConfig::Redis(redis) = config.store else { panic!("Redis is the default") };
-        assert_eq!(redis.password.read().unwrap().expose_secret(), secret);
+        assert_eq!(redis.files.password.read().unwrap().expose_secret(), secret);
         assert_eq!(config.admin.token.unwrap().get().expose_secret(), secret);
         assert_eq!(config.upstream.client.api_key.unwrap().get().expose_secret(), secret);
     }

@@ -6,6 +6,7 @@ mod arguments;
 mod check;
 mod check_upstream;
 mod config;
+mod config_redis;
 mod config_sources;
 mod config_unbuilt;
 mod demo;

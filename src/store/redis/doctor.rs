@@ -1,10 +1,12 @@
 //! Examines a Redis as an operator would: can it be used, and can it be used for nothing else?
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+use tokio::time::timeout;
 
 use super::RedisConfig;
-use super::link::{Login, client, connect};
+use super::dial::{Login, dial};
+use super::link::connect;
 use super::privileges::{self, FIX, Rights};
 use super::trouble::Trouble;
 use crate::rights;
@@ -50,7 +52,7 @@ pub struct Advice {
 /// Connects as the service does and looks at the login, its rights and the default user. Changes nothing in Redis.
 pub async fn examine(config: &RedisConfig) -> Vec<Finding> {
     let mut findings = Vec::new();
-    let connection = connect(config).await;
+    let connection = connect(config, &config.credentials.get()).await;
     findings.push(Finding {
         subject: "redis",
         verdict: match &connection {
@@ -59,8 +61,8 @@ pub async fn examine(config: &RedisConfig) -> Vec<Finding> {
         },
         note: None,
     });
-    if let Ok((mut connection, _pushes)) = connection {
-        findings.push(least_privilege(&mut connection, config).await);
+    if let Ok(mut connection) = connection {
+        findings.push(least_privilege(&mut connection.commands, config).await);
         findings.push(Finding { subject: "redis default user", verdict: default_user(config).await, note: None });
     }
     findings
@@ -116,15 +118,12 @@ fn is_refusal(error: &RedisError) -> bool {
 }
 
 async fn default_user(config: &RedisConfig) -> Result<String, Advice> {
-    let settings = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(config.connect_timeout))
-        .set_response_timeout(Some(config.connect_timeout));
-    let Ok(client) = client(config, Login::None) else { return Err(advice(Trouble::BadFiles)) };
     let without_login = async {
-        let mut connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
-        redis::cmd("PING").exec_async(&mut connection).await
+        let mut connection = dial(config, &config.credentials.get(), Login::None).await?;
+        let ping = redis::cmd("PING").exec_async(&mut connection.commands).await;
+        ping.map_err(|error| connection.trouble().unwrap_or_else(|| Trouble::of(&error)))
     };
-    match without_login.await.map_err(|error| Trouble::of(&error)) {
+    match timeout(config.connect_timeout, without_login).await.unwrap_or(Err(Trouble::ConnectTimeout)) {
         Err(Trouble::LoginRefused) => Ok("is off".to_owned()),
         // To be refused a command one has to be in.
         Ok(()) | Err(Trouble::NotAllowed(_)) => Err(Advice {

@@ -11,16 +11,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, ProtocolVersion,
-    PushInfo, RedisConnectionInfo, RedisError, RedisResult, TlsCertificates,
-};
-use secrecy::ExposeSecret;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
+use super::credentials::Credentials;
+use super::dial::{Connection, Login, dial};
 use super::privileges::{PROBE, Privileges};
 use super::trouble::Trouble;
 use super::{Advice, RedisConfig, StoreError, StoreState};
@@ -33,14 +30,8 @@ const MIN_PAUSE: Duration = Duration::from_millis(50);
 const MAX_PAUSE: Duration = Duration::from_secs(1);
 /// A connection that lasted this long was a good one: the pauses begin small again.
 const LASTED: Duration = Duration::from_secs(5);
-/// Unacknowledged data older than this means a dead peer (Linux `TCP_USER_TIMEOUT`), which timeouts alone do not find.
-#[cfg(target_os = "linux")]
-const USER_TIMEOUT: Duration = Duration::from_secs(3);
-/// Commands in the client library's queue; larger writes are batched better.
-const PIPELINE_COMMANDS: usize = 1024;
-
 struct Live {
-    connection: MultiplexedConnection,
+    connection: Connection,
     generation: u64,
 }
 
@@ -65,7 +56,16 @@ impl Link {
             command_timeout: config.command_timeout,
             privileges: Arc::clone(&privileges),
         });
-        let supervisor = Supervisor { link: Arc::downgrade(&link), config, metrics, privileges, trouble: None };
+        let supervisor = Supervisor {
+            link: Arc::downgrade(&link),
+            replaced: config.credentials.replaced(),
+            config,
+            metrics,
+            privileges,
+            worked: None,
+            trouble: None,
+            new_trouble: None,
+        };
         tokio::spawn(supervisor.run(reports));
         link
     }
@@ -89,10 +89,12 @@ impl Link {
         F: Future<Output = RedisResult<T>>,
     {
         let live = self.live.load_full().ok_or(StoreError::Away)?;
-        let trouble = match timeout(self.command_timeout, command(live.connection.clone())).await {
+        let trouble = match timeout(self.command_timeout, command(live.connection.commands.clone())).await {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) if error.is_timeout() => Trouble::CommandTimeout,
-            Ok(Err(error)) => Trouble::of(&error).with(name),
+            Ok(Err(error)) => match live.connection.trouble() {
+                Some(trouble) => trouble,
+                None => Trouble::of(&error).with(name),
+            },
             Err(_) => Trouble::CommandTimeout,
         };
         let report = || {
@@ -121,24 +123,27 @@ struct Supervisor {
     config: RedisConfig,
     metrics: Arc<Metrics>,
     privileges: Arc<Privileges>,
+    /// Tells of new credentials.
+    replaced: watch::Receiver<()>,
+    /// The credentials of the last connection that could be used.
+    worked: Option<Arc<Credentials>>,
     /// The trouble that was logged last.
     trouble: Option<Trouble>,
+    /// The trouble with new credentials that was logged last.
+    new_trouble: Option<Trouble>,
 }
 
 impl Supervisor {
     async fn run(mut self, mut reports: mpsc::Receiver<(u64, Trouble)>) {
         let mut pause = MIN_PAUSE;
-        for generation in 0.. {
+        let mut generation = 0;
+        loop {
             let began = Instant::now();
             let trouble = match self.connect().await {
-                Ok((connection, pushes)) => {
-                    if !self.set_up(Live { connection: connection.clone(), generation }) {
-                        return;
-                    }
-                    let broken = until_broken(generation, &mut reports, pushes);
-                    let Some(trouble) = self.privileges.look_beside(connection, broken).await else { return };
-                    trouble
-                }
+                Ok(connection) => match self.use_until_broken(connection, &mut generation, &mut reports).await {
+                    Some(trouble) => trouble,
+                    None => return,
+                },
                 Err(trouble) => trouble,
             };
             if !self.set_down(trouble) {
@@ -152,17 +157,73 @@ impl Supervisor {
         }
     }
 
-    /// A connection that may be used.
-    async fn connect(&self) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), Trouble> {
-        let (mut connection, pushes) = connect(&self.config).await?;
-        self.privileges.admit(&mut connection).await?;
-        Ok((connection, pushes))
+    /// Has a connection used, and others after it that are made with new credentials; why the last one broke. `None` when
+    /// nobody is left to serve.
+    async fn use_until_broken(
+        &mut self,
+        mut connection: Connection,
+        generation: &mut u64,
+        reports: &mut mpsc::Receiver<(u64, Trouble)>,
+    ) -> Option<Trouble> {
+        loop {
+            *generation += 1;
+            let live = Arc::new(Live { connection, generation: *generation });
+            if !self.set_up(Arc::clone(&live)) {
+                return None;
+            }
+            connection = loop {
+                let privileges = Arc::clone(&self.privileges);
+                let broken = privileges.look_beside(live.connection.commands.clone(), until_broken(&live, reports));
+                tokio::select! {
+                    broken = broken => return broken,
+                    // The credentials live as long as this.
+                    Ok(()) = self.replaced.changed() => {}
+                }
+                // Beside the old one, which stays if this does not work. Who uses the old one now keeps it to the end.
+                match self.connect_with(self.config.credentials.get()).await {
+                    Ok(connection) => break connection,
+                    Err(trouble) => self.new_credentials_fail(trouble),
+                }
+            };
+        }
+    }
+
+    /// A connection that may be used, with the newest credentials, or else with those that worked last: Redis may not know
+    /// the new ones yet.
+    async fn connect(&mut self) -> Result<Connection, Trouble> {
+        self.replaced.mark_unchanged();
+        let newest = self.config.credentials.get();
+        let worked = self.worked.clone().filter(|worked| !Arc::ptr_eq(worked, &newest));
+        let trouble = match self.connect_with(newest).await {
+            Ok(connection) => return Ok(connection),
+            Err(trouble) => trouble,
+        };
+        let Some(worked) = worked else { return Err(trouble) };
+        let connection = self.connect_with(worked).await.map_err(|_| trouble)?;
+        self.new_credentials_fail(trouble);
+        Ok(connection)
+    }
+
+    async fn connect_with(&mut self, credentials: Arc<Credentials>) -> Result<Connection, Trouble> {
+        let mut connection = connect(&self.config, &credentials).await?;
+        self.privileges.admit(&mut connection.commands).await?;
+        if Arc::ptr_eq(&credentials, &self.config.credentials.get()) {
+            self.new_trouble = None;
+        }
+        self.worked = Some(credentials);
+        Ok(connection)
+    }
+
+    fn new_credentials_fail(&mut self, trouble: Trouble) {
+        if self.new_trouble.replace(trouble) != Some(trouble) {
+            tracing::warn!(fix = trouble.fix(), "{trouble} with the new credentials: the old ones stay in use");
+        }
     }
 
     /// Whether anybody is left to serve.
-    fn set_up(&mut self, live: Live) -> bool {
+    fn set_up(&mut self, live: Arc<Live>) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
-        link.live.store(Some(Arc::new(live)));
+        link.live.store(Some(live));
         self.metrics.set_store_up(true);
         link.state.send_replace(StoreState::Up);
         self.trouble = None;
@@ -183,22 +244,15 @@ impl Supervisor {
 }
 
 /// Waits until somebody reports this connection broken or Redis closes it; `None` when the link is gone.
-async fn until_broken(
-    generation: u64,
-    reports: &mut mpsc::Receiver<(u64, Trouble)>,
-    mut pushes: mpsc::UnboundedReceiver<PushInfo>,
-) -> Option<Trouble> {
+async fn until_broken(live: &Live, reports: &mut mpsc::Receiver<(u64, Trouble)>) -> Option<Trouble> {
     loop {
         tokio::select! {
             report = reports.recv() => match report {
-                Some((reported, trouble)) if reported == generation => return Some(trouble),
+                Some((reported, trouble)) if reported == live.generation => return Some(trouble),
                 Some(_) => {}
                 None => return None,
             },
-            push = pushes.recv() => match push {
-                Some(push) if push.kind != redis::PushKind::Disconnection => {}
-                _ => return Some(Trouble::Disconnected),
-            },
+            trouble = live.connection.closed() => return Some(trouble),
         }
     }
 }
@@ -210,68 +264,14 @@ fn jittered(pause: Duration) -> Duration {
 }
 
 /// TCP, TLS, login, and the proof that the user may run our commands.
-pub(super) async fn connect(
-    config: &RedisConfig,
-) -> Result<(MultiplexedConnection, mpsc::UnboundedReceiver<PushInfo>), Trouble> {
+pub(super) async fn connect(config: &RedisConfig, credentials: &Credentials) -> Result<Connection, Trouble> {
     let attempt = async {
-        // No network up to here: only the files can be at fault.
-        let client = client(config, Login::Configured).map_err(|_| Trouble::BadFiles)?;
-        let (sender, pushes) = mpsc::unbounded_channel();
-        let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(config.connect_timeout))
-            // Commands are timed by the link.
-            .set_response_timeout(None)
-            .set_pipeline_buffer_size(PIPELINE_COMMANDS)
-            .set_push_sender(sender);
-        let mut connection = client
-            .get_multiplexed_async_connection_with_config(&settings)
-            .await
-            .map_err(|error| if error.is_timeout() { Trouble::ConnectTimeout } else { Trouble::of(&error) })?;
-        prove_allowed(&mut connection).await?;
-        Ok((connection, pushes))
+        let mut connection = dial(config, credentials, Login::Configured).await?;
+        let proven = prove_allowed(&mut connection.commands).await;
+        proven.map_err(|trouble| connection.trouble().unwrap_or(trouble))?;
+        Ok(connection)
     };
     timeout(config.connect_timeout, attempt).await.unwrap_or(Err(Trouble::ConnectTimeout))
-}
-
-fn tcp_settings() -> TcpSettings {
-    let settings = TcpSettings::default().set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(USER_TIMEOUT);
-    settings
-}
-
-/// Who to be in Redis.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Login {
-    /// The configured user.
-    Configured,
-    /// Nobody: to see whether that is refused.
-    None,
-}
-
-/// A client with the password and certificates as they are now.
-pub(super) fn client(config: &RedisConfig, login: Login) -> RedisResult<Client> {
-    let unusable = |what: &'static str| RedisError::from((ErrorKind::InvalidClientConfig, what));
-    let read = |path: &std::path::Path| std::fs::read(path).map_err(|_| unusable("a certificate file cannot be read"));
-    let client_tls = match &config.client {
-        None => None,
-        Some((certificate, key)) => Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? }),
-    };
-    let certificates = TlsCertificates { client_tls, root_cert: Some(read(&config.ca_file)?) };
-    // Otherwise the library names itself to Redis by a command that the user is not allowed to run.
-    let mut settings = RedisConnectionInfo::default().set_protocol(ProtocolVersion::RESP3).set_skip_set_lib_name();
-    if login == Login::Configured {
-        let password = config.password.read().map_err(|_| unusable("the password file cannot be read"))?;
-        settings = settings.set_username(&config.username).set_password(password.expose_secret());
-    }
-    let address = ConnectionAddr::TcpTls {
-        host: config.url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-        port: config.url.port().unwrap_or(6379),
-        insecure: false,
-        tls_params: None,
-    };
-    let info = address.into_connection_info()?.set_redis_settings(settings).set_tcp_settings(tcp_settings());
-    Client::build_with_tls(info, certificates)
 }
 
 /// Runs our commands in forms that change nothing: a user without rights is refused before Redis looks at the arguments.

@@ -1,11 +1,14 @@
 //! The store in Redis: four commands, each bounded in time, over a link that repairs itself.
 
+mod bounded;
+mod credentials;
+mod dial;
 mod doctor;
+mod frames;
 mod link;
 mod privileges;
 mod trouble;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -15,30 +18,31 @@ use redis::{Cmd, Pipeline, RedisResult};
 use url::Url;
 
 use super::{StoreError, StoreState};
-use crate::secret::Secret;
+use crate::reload::Live;
 use crate::telemetry::Metrics;
+pub use credentials::{CredentialFault, CredentialFiles, Credentials};
 pub use doctor::{Advice, Finding, examine};
 use link::Link;
 
-/// How to reach Redis. TLS always; the login and the certificates are read anew for every connection.
+/// How to reach Redis: by TLS, always.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
     /// `rediss://host:port`; the certificate has to be for this host.
     pub url: Url,
     /// The ACL user.
     pub username: String,
-    /// Its password.
-    pub password: Secret,
-    /// PEM file of the only authority that is trusted for Redis' certificate.
-    pub ca_file: PathBuf,
-    /// PEM files of the client certificate and its key (mutual TLS).
-    pub client: Option<(PathBuf, PathBuf)>,
+    /// Its password, and the certificates.
+    pub credentials: Live<Credentials>,
+    /// Where those are read.
+    pub files: CredentialFiles,
     /// For TCP, TLS and login together.
     pub connect_timeout: Duration,
     /// For one command.
     pub command_timeout: Duration,
     /// Whether a Redis where the user may do more than is used, or may not ask, is not used at all.
     pub require_least_privilege: bool,
+    /// Bytes of the longest value that is ever stored. A Redis that sends a longer one is not used.
+    pub longest_value: usize,
 }
 
 /// A store in Redis. Clones share the link.
@@ -113,9 +117,10 @@ impl RedisStore {
         commands.cmd("INCRBY").arg(name).arg(by);
         let counted = self
             .link
-            .run("INCRBY", |mut connection| async move { commands.query_async::<(u64,)>(&mut connection).await })
+            .run("INCRBY", |mut connection| async move { commands.query_async::<(i64,)>(&mut connection).await })
             .await;
-        Ok(counted?.0)
+        // Whoever makes a number of ours negative has not counted.
+        u64::try_from(counted?.0).map_err(|_| StoreError::Refused)
     }
 
     pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {

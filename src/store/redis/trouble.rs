@@ -1,9 +1,7 @@
 //! What is wrong between Stratus and Redis, in an operator's words: the same words in the log and in `stratus check`.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
@@ -23,13 +21,14 @@ pub(super) enum Trouble {
     ClientCertificateMissing,
     ClientCertificateRefused,
     OtherTls,
+    NotRedis,
+    Excess,
     LoginRefused,
     NotAllowed(&'static str),
     TooManyRights,
     RightsNotProved,
     ReadOnly,
     Loading,
-    BadFiles,
     Other,
 }
 
@@ -64,6 +63,14 @@ impl Trouble {
                 "redis.cert_file has to be signed by its tls-ca-cert-file and in date",
             ),
             Self::OtherTls => ("failed the TLS handshake", "see its log"),
+            Self::NotRedis => (
+                "sends what no Redis sends",
+                "does redis.url name a Redis, with nothing in between that changes bytes?",
+            ),
+            Self::Excess => (
+                "sends more than was asked for",
+                "is it yours? it has to be a Redis that only Stratus writes to; upstream.max_body_bytes is the longest body",
+            ),
             Self::LoginRefused => {
                 ("refuses the login", "redis.username and redis.password_file have to match its ACL file")
             }
@@ -82,10 +89,6 @@ impl Trouble {
             }
             Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
             Self::Loading => ("is still loading its data", "wait"),
-            Self::BadFiles => (
-                "cannot be dialled: the password or a certificate file is not usable",
-                "redis.key_file has to be the key of redis.cert_file, and all files have to be readable",
-            ),
             Self::Other => ("answers with an error", "see its log, or run `stratus check`"),
         }
     }
@@ -99,7 +102,6 @@ impl Trouble {
     pub(super) fn of(error: &RedisError) -> Self {
         match error.kind() {
             ErrorKind::AuthenticationFailed => return Self::LoginRefused,
-            ErrorKind::InvalidClientConfig => return Self::BadFiles,
             ErrorKind::Server(ServerErrorKind::NoPerm) => return Self::NotAllowed(""),
             ErrorKind::Server(ServerErrorKind::ReadOnly) => return Self::ReadOnly,
             ErrorKind::Server(ServerErrorKind::BusyLoading | ServerErrorKind::MasterDown) => return Self::Loading,
@@ -107,9 +109,6 @@ impl Trouble {
         }
         if matches!(error.code(), Some("WRONGPASS" | "NOAUTH")) {
             return Self::LoginRefused;
-        }
-        if let Some(error) = rustls_error(error) {
-            return Self::of_tls(error);
         }
         if error.is_timeout() {
             return Self::CommandTimeout;
@@ -125,6 +124,23 @@ impl Trouble {
     /// The same, with the name of the command that was not allowed.
     pub(super) fn with(self, command: &'static str) -> Self {
         if let Self::NotAllowed(_) = self { Self::NotAllowed(command) } else { self }
+    }
+
+    /// Sorts an error of the connection, be it of the network or of TLS.
+    pub(super) fn of_io(error: &io::Error) -> Self {
+        use io::ErrorKind as Kind;
+        if let Some(error) = error.get_ref().and_then(|error| error.downcast_ref()) {
+            return Self::of_tls(error);
+        }
+        match error.kind() {
+            Kind::BrokenPipe | Kind::ConnectionReset | Kind::ConnectionAborted | Kind::UnexpectedEof => {
+                Self::Disconnected
+            }
+            // The system's own, from a peer that acknowledges nothing.
+            Kind::TimedOut => Self::CommandTimeout,
+            // What else can go wrong on the way: a name without an address, a network without a route.
+            _ => Self::Unreachable,
+        }
     }
 
     fn of_tls(error: &rustls::Error) -> Self {
@@ -147,15 +163,6 @@ impl Trouble {
             Error::InvalidMessage(_) => Self::NotTls,
             _ => Self::OtherTls,
         }
-    }
-}
-
-/// The client library wraps a TLS error in an I/O error, and that in an `Arc`, which hides it from the chain of sources.
-fn rustls_error(error: &RedisError) -> Option<&rustls::Error> {
-    let shared = error.source()?.downcast_ref::<Arc<dyn Error + Send + Sync>>()?;
-    match shared.downcast_ref::<io::Error>() {
-        Some(error) => error.get_ref()?.downcast_ref(),
-        None => shared.downcast_ref(),
     }
 }
 

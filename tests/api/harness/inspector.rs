@@ -4,29 +4,27 @@ use std::collections::HashSet;
 use std::path::PathBuf;
 
 use redis::aio::MultiplexedConnection;
-use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, FromRedisValue, IntoConnectionInfo, TlsCertificates, ToRedisArgs,
-};
-
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, ToRedisArgs};
 use stratus::crypto::Keyring;
+use tokio::net::TcpStream;
 
-use super::Redis;
+use super::{PATIENCE, Redis, tls};
 
 /// More slots than these the budget of a minute is never cut into.
 const BUDGET_SLOTS: usize = 600;
 
 /// A new connection of a user.
 pub(crate) async fn log_in(redis: &Redis, port: u16, user: &str, password: &str) -> MultiplexedConnection {
-    let read = |name| std::fs::read(redis.secret(name)).expect("a file");
-    let client_tls = ClientTlsConfig { client_cert: read("stratus.crt"), client_key: read("stratus.key") };
-    let certificates = TlsCertificates { client_tls: Some(client_tls), root_cert: Some(read("ca.crt")) };
-    let host = "127.0.0.1".to_owned();
-    let address = ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None };
+    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
+    let stream = tls::client(&redis.secret("")).connect(tls::loopback(), stream).await.expect("TLS");
     // Not every user may run the command by which the library tells its name.
-    let login = redis::RedisConnectionInfo::default().set_username(user).set_password(password);
-    let info = address.into_connection_info().expect("an address").set_redis_settings(login.set_skip_set_lib_name());
-    let client = Client::build_with_tls(info, certificates).expect("a client");
-    client.get_multiplexed_async_connection().await.expect("a connection")
+    let login = RedisConnectionInfo::default().set_username(user).set_password(password).set_skip_set_lib_name();
+    let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
+    let connected = MultiplexedConnection::new_with_config(&login, stream, patient).await;
+    let (connection, driver) = connected.expect("a login");
+    // It ends with the connection.
+    tokio::spawn(driver);
+    connection
 }
 
 /// A connection of a user who may do everything; true of no deployment.

@@ -6,10 +6,11 @@ mod minute;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod standstill;
+pub(crate) mod tls;
 pub(crate) mod upstream;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -138,23 +139,28 @@ impl Redis {
 
     /// The settings of a service that uses this server, reached through `port`.
     pub(crate) fn settings(&self, port: u16) -> Vec<(String, String)> {
-        let file = |name: &str| self.secret(name).display().to_string();
-        [
-            ("store.backend", "redis".to_owned()),
-            ("redis.url", format!("rediss://127.0.0.1:{port}")),
-            ("redis.password_file", file("redis-password")),
-            ("redis.ca_file", file("ca.crt")),
-            ("redis.cert_file", file("stratus.crt")),
-            ("redis.key_file", file("stratus.key")),
-            ("encryption.keys_file", file("encryption-keys")),
-            ("admin.token_file", file("admin-token")),
-            // A busy machine is not an absent Redis; tests of timeouts set their own.
-            ("redis.command_timeout_ms", "5000".to_owned()),
-            ("redis.connect_timeout_ms", "5000".to_owned()),
-        ]
-        .map(|(key, value)| (key.to_owned(), value))
-        .to_vec()
+        settings(&self.secret(""), port)
     }
+}
+
+/// The settings of a service with these secrets, whose Redis is on `port`.
+fn settings(secrets: &Path, port: u16) -> Vec<(String, String)> {
+    let file = |name: &str| secrets.join(name).display().to_string();
+    [
+        ("store.backend", "redis".to_owned()),
+        ("redis.url", format!("rediss://127.0.0.1:{port}")),
+        ("redis.password_file", file("redis-password")),
+        ("redis.ca_file", file("ca.crt")),
+        ("redis.cert_file", file("stratus.crt")),
+        ("redis.key_file", file("stratus.key")),
+        ("encryption.keys_file", file("encryption-keys")),
+        ("admin.token_file", file("admin-token")),
+        // A busy machine is not an absent Redis; tests of timeouts set their own.
+        ("redis.command_timeout_ms", "5000".to_owned()),
+        ("redis.connect_timeout_ms", "5000".to_owned()),
+    ]
+    .map(|(key, value)| (key.to_owned(), value))
+    .to_vec()
 }
 
 /// What a service is started with.
@@ -190,8 +196,13 @@ impl Setup {
 
     /// On a Redis, reached through a proxy's port.
     pub(crate) fn redis_through(upstream: &ScriptedUpstream, redis: &Redis, port: u16) -> Self {
+        Self::with_secrets(upstream, &redis.secret(""), port)
+    }
+
+    /// On whatever has these secrets and is on this port.
+    pub(crate) fn with_secrets(upstream: &ScriptedUpstream, secrets: &Path, port: u16) -> Self {
         let mut setup = Self::memory(upstream);
-        setup.settings.extend(redis.settings(port));
+        setup.settings.extend(settings(secrets, port));
         // Tests of Redis look at Redis; those of both levels turn memory on.
         setup.set("cache.memory_max_bytes", 0)
     }
@@ -389,7 +400,7 @@ pub(crate) async fn raw(service: &Service, request: &[u8]) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn install_tls() {
+pub(crate) fn install_tls() {
     // Fails in all tests but the first, where it is installed already.
     let _ = rustls::crypto::ring::default_provider().install_default();
 }

@@ -58,9 +58,14 @@ impl Program {
         format!("http://{}{path}", line[listener].as_str().expect("an address"))
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// Sends a signal: `TERM`, `INT`.
     pub(crate) async fn signal(&self, name: &str) {
-        signal(self.child.id().expect("it runs"), name).await;
+        signal(self.pid(), name).await;
     }
 
     /// Waits for its end: how it ended, and every line that it ever printed, on standard output and error.
