@@ -10,6 +10,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -23,6 +24,8 @@ use crate::weather::{Query, SourceError};
 const LEASE: Duration = Duration::from_millis(1_500);
 /// How often it is renewed.
 const RENEW: Duration = Duration::from_millis(500);
+/// No store that keeps time shows the same bytes of a lease for longer.
+const STALE_LEASE: Duration = Duration::from_millis(2_000);
 /// Steps in which it is looked whether the holder has brought the record; the last one goes on.
 const STEPS_MS: [u64; 5] = [5, 10, 15, 20, 25];
 
@@ -63,6 +66,7 @@ impl Inner {
             let mut steps = STEPS_MS.into_iter();
             let mut step = 0;
             let mut loading_since: Option<Instant> = None;
+            let mut shown: Option<(Bytes, Instant)> = None;
             loop {
                 // In this order on one connection: who gets the lease sees what its last holder has brought.
                 let (claimed, found) = tokio::join!(note.claim(&[HELD], LEASE), self.shelf.find_again(&subject));
@@ -74,9 +78,18 @@ impl Inner {
                 }
                 match claimed {
                     Ok(NoteClaim::Ours) => return Turn::Mine(Lease::of(note)),
-                    Ok(NoteClaim::Theirs(said)) => {
+                    // Nobody's word, or that of a replica with keys that are not known here.
+                    Ok(NoteClaim::Theirs { said: None, .. }) => return Turn::Alone,
+                    Ok(NoteClaim::Theirs { said: Some(said), sealed }) => {
                         loading_since = Some(Instant::now());
-                        if let Some((error, until_ms)) = said.and_then(|text| failure(&text)) {
+                        if shown.as_ref().is_none_or(|(before, _)| *before != sealed) {
+                            shown = Some((sealed, Instant::now()));
+                        }
+                        // Its holder would have renewed it, or the store let it end.
+                        if shown.as_ref().is_some_and(|(_, since)| since.elapsed() > STALE_LEASE) {
+                            return Turn::Alone;
+                        }
+                        if let Some((error, until_ms)) = failure(&said) {
                             let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms()));
                             if !left.is_zero() {
                                 return Turn::Failed(error, left.min(LONGEST_PAUSE));

@@ -120,8 +120,13 @@ pub struct Note {
 pub enum NoteClaim {
     /// It is ours, under all its names.
     Ours,
-    /// There is one already; what it says, if it opens here.
-    Theirs(Option<Vec<u8>>),
+    /// There is one already.
+    Theirs {
+        /// What it says, if it opens here.
+        said: Option<Vec<u8>>,
+        /// Its bytes, by which a note that is written again can be told from one that just lies there.
+        sealed: Bytes,
+    },
 }
 
 impl Note {
@@ -133,7 +138,7 @@ impl Note {
         for (taken, name) in self.names.iter().enumerate() {
             if let Claimed::Theirs(sealed) = self.book.claim(name, text, ttl).await? {
                 self.remove_from(&self.names[..taken]).await;
-                return Ok(NoteClaim::Theirs(self.book.open(name, &sealed)));
+                return Ok(NoteClaim::Theirs { said: self.book.open(name, &sealed), sealed });
             }
         }
         Ok(NoteClaim::Ours)
@@ -199,7 +204,7 @@ mod tests {
         let [before, during, after] = replicas().map(|book| book.note("x"));
         for (one, other) in [(&before, &during), (&during, &before), (&during, &after), (&after, &during)] {
             assert_eq!(one.claim(b"one", TTL).await, Ok(NoteClaim::Ours));
-            assert!(matches!(other.claim(b"other", TTL).await, Ok(NoteClaim::Theirs(_))));
+            assert!(matches!(other.claim(b"other", TTL).await, Ok(NoteClaim::Theirs { .. })));
             one.remove().await;
             assert_eq!(other.claim(b"other", TTL).await, Ok(NoteClaim::Ours), "nothing was left behind");
             other.remove().await;
@@ -213,7 +218,7 @@ mod tests {
         assert_eq!(after.read(Reader::Caller).await.unwrap(), [b"said"]);
         // It was sealed with the new key, which this one has not got: it sees that there is one.
         assert_eq!(before.read(Reader::Caller).await.unwrap(), Vec::<Vec<u8>>::new());
-        assert_eq!(before.claim(b"one", TTL).await, Ok(NoteClaim::Theirs(None)));
+        assert!(matches!(before.claim(b"one", TTL).await, Ok(NoteClaim::Theirs { said: None, .. })));
         before.write(b"answered", TTL).await.unwrap();
         let heard = during.read(Reader::Caller).await.unwrap();
         assert!(heard.contains(&b"answered".to_vec()) && heard.contains(&b"said".to_vec()));

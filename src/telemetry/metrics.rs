@@ -14,7 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
-use super::rotation::RotationGauges;
+use super::housekeeping::HousekeepingGauges;
 use super::{KeyReport, UpstreamReport};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
@@ -66,7 +66,6 @@ pub struct Metrics {
     memory_bytes: Gauge,
     store_failures: Family<Labels<2>, Counter>,
     store_up: Gauge,
-    excess_privileges: Gauge,
     unopened: Family<Labels<1>, Counter>,
     upstream_calls: Family<Labels<1>, Counter>,
     upstream_duration: Histogram,
@@ -78,7 +77,7 @@ pub struct Metrics {
     paused: Family<Labels<1>, Gauge>,
     adaptive_factor: Gauge<f64, AtomicU64>,
     oldest_answer: Gauge,
-    rotation: RotationGauges,
+    housekeeping: HousekeepingGauges,
 }
 
 impl Metrics {
@@ -102,7 +101,6 @@ impl Metrics {
             memory_bytes: Gauge::default(),
             store_failures: Family::default(),
             store_up: Gauge::default(),
-            excess_privileges: Gauge::default(),
             unopened: Family::default(),
             upstream_calls: Family::default(),
             upstream_duration: histogram(),
@@ -114,7 +112,7 @@ impl Metrics {
             paused: Family::default(),
             adaptive_factor: Gauge::default(),
             oldest_answer: Gauge::default(),
-            rotation: RotationGauges::default(),
+            housekeeping: HousekeepingGauges::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -169,11 +167,6 @@ impl Metrics {
             self.store_failures.clone(),
         );
         registry.register("store_up", "1 while the store can be used", self.store_up.clone());
-        registry.register(
-            "redis_excess_privileges",
-            "Commands that the user may run in Redis beyond what is used, as last looked at",
-            self.excess_privileges.clone(),
-        );
         registry.register("records_not_opened", "Sealed records that did not open, by reason", self.unopened.clone());
         registry.register("upstream_calls", "Calls to the upstream, by outcome", self.upstream_calls.clone());
         registry.register_with_unit(
@@ -225,7 +218,7 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_answer.clone(),
         );
-        self.rotation.register(registry);
+        self.housekeeping.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&version).set(1);
@@ -298,7 +291,7 @@ impl Metrics {
 
     /// The user may run so many more commands in Redis than are used.
     pub fn set_excess_privileges(&self, commands: usize) {
-        self.excess_privileges.set(i64::try_from(commands).unwrap_or(i64::MAX));
+        self.housekeeping.set_excess_privileges(commands);
     }
 
     /// A record did not open.
@@ -345,12 +338,12 @@ impl Metrics {
 
     /// How it stands with the encryption keys.
     pub fn set_keys(&self, keys: &[KeyReport]) {
-        self.rotation.set_keys(keys);
+        self.housekeeping.set_keys(keys);
     }
 
     /// Settings whose files hold something that is not used because it is bad.
     pub fn set_files_refused(&self, settings: usize) {
-        self.rotation.set_files_refused(settings);
+        self.housekeeping.set_files_refused(settings);
     }
 
     /// Everything in the OpenMetrics text format.

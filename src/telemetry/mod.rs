@@ -1,11 +1,11 @@
 //! What operators see: the log and the metrics. Neither ever holds a location, a key or a body.
 
 mod access;
+mod housekeeping;
 mod lines;
 mod log;
 mod metrics;
 mod report;
-mod rotation;
 
 pub use access::Access;
 pub use lines::LogGuard;

@@ -1,10 +1,11 @@
 //! Who may read a secret file: its owner, and its group only where that is allowed in so many words.
 
 use std::path::{Path, PathBuf};
+use std::sync::LazyLock;
 
 use super::harness::{CANARY, Folder, Ran, Settings, free_address, run, stratus, text};
 
-const KEY: &str = "a:AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+const KEY: &str = "a:PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const ALLOW: &str = "insecure.allow_group_readable_secrets";
 /// Every setting that names a secret file.
 const FILES: [&str; 5] =
@@ -14,18 +15,29 @@ const FILES: [&str; 5] =
 fn content(key: &str) -> String {
     match key {
         "encryption.keys_file" => format!("{KEY}\n"),
-        "redis.key_file" => format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n"),
+        "redis.key_file" => made("stratus.key"),
         _ => format!("{CANARY}\n"),
     }
 }
 
+/// One of the files that `stratus init` makes; the same each time.
+fn made(name: &str) -> String {
+    static SECRETS: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        stratus::provision::init(dir.path(), None, &[]).expect("secrets");
+        dir
+    });
+    std::fs::read_to_string(SECRETS.path().join(name)).expect("a file")
+}
+
 /// A service on a Redis that it need not find, whose secret files have this mode.
 fn with_files(folder: &Folder, mode: u32) -> Settings {
-    let certificate = folder.write("certificate", "-----BEGIN CERTIFICATE-----\n");
+    let (authority, certificate) =
+        (folder.write("authority", &made("ca.crt")), folder.write("certificate", &made("stratus.crt")));
     let settings = Settings::memory()
         .set("store.backend", "redis")
         .set("redis.url", format!("rediss://{}", free_address()))
-        .set("redis.ca_file", text(&certificate))
+        .set("redis.ca_file", text(&authority))
         .set("redis.cert_file", text(&certificate));
     FILES.into_iter().fold(settings, |settings, key| settings.set(key, text(&secret_file(folder, key, mode))))
 }

@@ -68,6 +68,8 @@ impl Span {
     }
 }
 
+/// Who finds a window used up has counted all the same, once. All callers of a fleet are fewer than this.
+const LATE_COMERS: u64 = 1_000_000;
 /// By how much clocks of replicas may differ without a day getting too many calls at its ends.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
 
@@ -114,11 +116,16 @@ impl Window {
     fn neighbour(&self, now: OffsetDateTime) -> Option<Counts> {
         let near = [now - CLOCKS_DIFFER, now + CLOCKS_DIFFER].map(|near| self.span.first(near.date()));
         let first = near.into_iter().find(|first| *first != self.first)?;
-        Some(Counts { subject: self.span.subject(first), known: 0, ttl: self.span.ttl() })
+        Some(Counts { subject: self.span.subject(first), known: 0, shared: self.part.shared, ttl: self.span.ttl() })
     }
 
     fn counts(&self) -> Counts {
-        Counts { subject: self.span.subject(self.first), known: self.known, ttl: self.span.ttl() }
+        Counts {
+            subject: self.span.subject(self.first),
+            known: self.known,
+            shared: self.part.shared,
+            ttl: self.span.ttl(),
+        }
     }
 }
 
@@ -126,13 +133,18 @@ impl Window {
 struct Counts {
     subject: String,
     known: u64,
+    /// How many calls of it may be made.
+    shared: u64,
     ttl: Duration,
 }
 
 impl Counts {
-    /// Adds `by` to it. Under several names the largest decides: each is at least what its users counted.
+    /// Adds `by` to it. Under several names the largest decides: each is at least what its users counted. A store that says
+    /// less than is known here does not keep what it is told, and one that says far more than can have been counted is no
+    /// help, either: then what is known here counts, or the own part.
     async fn raise(&self, ledger: &Notebook, by: u64) -> Result<u64, StoreError> {
-        let (mut largest, at_least) = (0, self.known + by);
+        let at_least = self.known + by;
+        let mut largest = at_least;
         for name in ledger.names(&self.subject) {
             let mut number = ledger.store.count(name.as_str(), self.known, by, self.ttl).await?;
             if number < at_least {
@@ -140,6 +152,10 @@ impl Counts {
                 number = ledger.store.count(name.as_str(), self.known, at_least - number, self.ttl).await?;
             }
             largest = largest.max(number);
+        }
+        if largest > self.shared.saturating_add(LATE_COMERS) {
+            tracing::error!("the store has counted more calls than there can have been: its count is not used");
+            return Err(StoreError::Refused);
         }
         Ok(largest)
     }

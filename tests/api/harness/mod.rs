@@ -1,5 +1,6 @@
 //! The real server on port 0, a real redis-server with TLS and an ACL user, a scripted upstream, a proxy that can hurt.
 
+mod answer;
 pub(crate) mod canaries;
 pub(crate) mod inspector;
 mod minute;
@@ -15,8 +16,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder, StatusCode};
-use serde_json::Value;
+use reqwest::{Client, Method, RequestBuilder};
 use stratus::app::{App, Listeners};
 use stratus::cache::{Cache, StoreState};
 use stratus::clock::Clock;
@@ -33,6 +33,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use answer::{Answer, answer};
 pub(crate) use canaries::Canaries;
 pub(crate) use inspector::Inspector;
 pub(crate) use program::Program;
@@ -282,39 +283,6 @@ pub(crate) struct Service {
     running: Option<JoinHandle<bool>>,
 }
 
-/// An answer, read to its end.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: StatusCode,
-    pub(crate) headers: reqwest::header::HeaderMap,
-    pub(crate) body: Vec<u8>,
-}
-
-impl Answer {
-    pub(crate) fn header(&self, name: &str) -> &str {
-        self.headers.get(name).map_or("", |value| value.to_str().expect("a readable header"))
-    }
-
-    pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).expect("a JSON body")
-    }
-
-    pub(crate) fn text(&self) -> &str {
-        std::str::from_utf8(&self.body).expect("a UTF-8 body")
-    }
-
-    /// The stable code of an error.
-    pub(crate) fn code(&self) -> String {
-        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
-        self.json()["code"].as_str().expect("a code").to_owned()
-    }
-
-    /// HIT, MISS or STALE.
-    pub(crate) fn x_cache(&self) -> &str {
-        self.header("x-cache")
-    }
-}
-
 impl Service {
     /// A request to the public listener; the path stays as it is written.
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -377,14 +345,6 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.stopping.cancel();
     }
-}
-
-/// Sends a request and reads the whole answer.
-pub(crate) async fn answer(request: RequestBuilder) -> Answer {
-    let response = tokio::time::timeout(PATIENCE, request.send()).await.expect("an answer in time").expect("an answer");
-    let (status, headers) = (response.status(), response.headers().clone());
-    let body = response.bytes().await.expect("a whole body").to_vec();
-    Answer { status, headers, body }
 }
 
 /// Sends bytes as they are to the public listener and reads until it closes: for requests that no client library sends.

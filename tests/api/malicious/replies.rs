@@ -51,7 +51,6 @@ async fn replies_in_swapped_order_are_never_a_wrong_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a claim that is answered with other bytes counts as a lease that somebody holds"]
 async fn replies_in_swapped_order_cost_nobody_an_answer() {
     assert_eq!(unanswered_with_swapped_replies().await, 0);
 }

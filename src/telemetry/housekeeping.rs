@@ -1,4 +1,4 @@
-//! The gauges of what can be replaced while the service runs: encryption keys and files.
+//! The gauges of what an operator looks after: encryption keys, files and rights.
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -10,13 +10,14 @@ use super::KeyReport;
 type ByKey = Family<[(&'static str, String); 1], Gauge>;
 
 #[derive(Debug, Default)]
-pub(super) struct RotationGauges {
+pub(super) struct HousekeepingGauges {
     key_seals: ByKey,
     key_needed: ByKey,
     files_refused: Gauge,
+    excess_privileges: Gauge,
 }
 
-impl RotationGauges {
+impl HousekeepingGauges {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register(
             "encryption_key_seals",
@@ -34,6 +35,11 @@ impl RotationGauges {
             "Settings whose files have a new content that is bad; the old one is in use",
             self.files_refused.clone(),
         );
+        registry.register(
+            "redis_excess_privileges",
+            "Commands that the user may run in Redis beyond what is used, as last looked at",
+            self.excess_privileges.clone(),
+        );
     }
 
     pub(super) fn set_keys(&self, keys: &[KeyReport]) {
@@ -50,5 +56,9 @@ impl RotationGauges {
 
     pub(super) fn set_files_refused(&self, settings: usize) {
         self.files_refused.set(i64::try_from(settings).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn set_excess_privileges(&self, commands: usize) {
+        self.excess_privileges.set(i64::try_from(commands).unwrap_or(i64::MAX));
     }
 }
