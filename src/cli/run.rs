@@ -41,7 +41,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Re
         _ => address.to_string(),
     };
     say("Stratus demo: the weather is SIMULATED, made up by this program, not OpenWeatherMap's.");
-    say(format!("Records are sealed with AES-256-GCM and kept in {}.", demo.store()));
+    say(format!("Records are sealed with XAES-256-GCM and kept in {}.", demo.store()));
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i {host}/weather/London\n"));
     say("Ctrl-C stops it.");
