@@ -258,9 +258,11 @@ fn lock(states: &States) -> MutexGuard<'_, BTreeMap<String, FileState>> {
 mod tests {
     use super::*;
 
+    type Variable = Arc<Mutex<Result<String, String>>>;
+
     /// A setting whose file is this variable.
-    fn watched(first: &str) -> (Arc<Mutex<Result<String, String>>>, Live<String>, Reloader) {
-        let file = Arc::new(Mutex::new(Ok(first.to_owned())));
+    fn watched(first: &str) -> (Variable, Live<String>, Reloader) {
+        let file: Variable = Arc::new(Mutex::new(Ok(first.to_owned())));
         let (read, live, mut reloader) = (Arc::clone(&file), Live::new(first.to_owned()), Reloader::default());
         let reading = |text: String| Reading { fingerprint: fingerprint([text.as_bytes()]), value: text };
         let taken = live.clone();

@@ -36,7 +36,7 @@ async fn noting() -> (ScriptedUpstream, Arc<Mutex<HashMap<String, Vec<Instant>>>
     let notes = Arc::clone(&asked);
     upstream.reply_with(move |request| {
         let place = asked_for(request);
-        notes.lock().unwrap().entry(place.clone()).or_default().push(Instant::now());
+        notes.lock().expect("no panic").entry(place.clone()).or_default().push(Instant::now());
         Reply::json(200, body(&place))
     });
     (upstream, asked)
@@ -69,7 +69,7 @@ impl Fleet {
     async fn start(upstream: &ScriptedUpstream, redis: &Redis) -> Self {
         let files: Vec<_> = (0..3).map(|number| redis.dir.path().join(format!("keys-{number}"))).collect();
         let start = async |file: &PathBuf| {
-            std::fs::copy(redis.secret("encryption-keys"), file).unwrap();
+            std::fs::copy(redis.secret("encryption-keys"), file).expect("a file");
             let setup = Setup::redis(upstream, redis)
                 .set("encryption.keys_file", file.display())
                 .set("cache.fresh_secs", FRESH.as_secs())
@@ -112,9 +112,9 @@ impl Fleet {
 
     /// Changes the key file, replica by replica, with load on each state of the fleet.
     async fn roll_out(&self, step: &[&str], id: &[&str]) {
-        let first = self.files[0].to_str().unwrap();
+        let first = self.files[0].to_str().expect("a path in UTF-8");
         program::run(&[step, &[first], id].concat()).await;
-        let keys = std::fs::read_to_string(first).unwrap();
+        let keys = std::fs::read_to_string(first).expect("a file");
         let expected: Vec<_> = keys.lines().filter_map(|line| Some(line.split_once(':')?.0.to_owned())).collect();
         for (file, replica) in self.files.iter().zip(&self.replicas) {
             write_whole(file, &keys);
@@ -129,9 +129,9 @@ impl Fleet {
 fn write_whole(path: &Path, text: &str) {
     use std::os::unix::fs::PermissionsExt;
     let new = path.with_extension("new");
-    std::fs::write(&new, text).unwrap();
-    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).unwrap();
-    std::fs::rename(&new, path).unwrap();
+    std::fs::write(&new, text).expect("a file");
+    std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600)).expect("a file");
+    std::fs::rename(&new, path).expect("a file");
 }
 
 #[tokio::test(flavor = "multi_thread")]

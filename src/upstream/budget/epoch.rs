@@ -18,6 +18,7 @@
 //! ```
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -110,9 +111,10 @@ impl Watch {
             quiet = Some(self.announce(ledger, allowance).await?);
         }
         for name in names {
-            if !epoch.contains_key(&name) {
-                let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = ledger.claim(&name, &[], EPOCH_TTL).await?;
-                epoch.insert(name, bytes);
+            if let Entry::Vacant(missing) = epoch.entry(name) {
+                let claimed = ledger.claim(missing.key(), &[], EPOCH_TTL).await?;
+                let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = claimed;
+                missing.insert(bytes);
             }
         }
         if meaning != Meaning::Same {

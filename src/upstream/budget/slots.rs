@@ -31,10 +31,14 @@ const UNKNOWN_END: Duration = Duration::from_secs(2);
 /// How long a slot counts as taken that should have ended, but is still there: clocks differ.
 const LINGERS: Duration = Duration::from_millis(250);
 
+/// The names of each slot.
+type Names = Arc<Vec<Vec<RecordName>>>;
+
 /// The names of all slots, made anew only when the keys changed.
 pub(super) struct SlotNames {
     slots: usize,
-    made: Mutex<Option<(u64, Arc<Vec<Vec<RecordName>>>)>>,
+    /// By the version of the ring.
+    made: Mutex<Option<(u64, Names)>>,
 }
 
 impl SlotNames {
@@ -43,7 +47,7 @@ impl SlotNames {
     }
 
     /// Those of each slot under the keys that `notes` has now.
-    pub(super) fn under(&self, notes: &Notebook) -> Arc<Vec<Vec<RecordName>>> {
+    pub(super) fn under(&self, notes: &Notebook) -> Names {
         // Before the names are made: if the keys change meanwhile, they are made once more.
         let version = notes.keyring.version();
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
