@@ -47,3 +47,8 @@ pub mod store;
 pub mod telemetry;
 pub mod upstream;
 pub mod weather;
+
+#[cfg(test)]
+mod corpus_tests;
+#[cfg(test)]
+extern crate self as stratus;

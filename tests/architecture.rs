@@ -1,5 +1,5 @@
 //! The import arrows: who may know whom. A new arrow is a decision, made here and in `src/lib.rs`. And that SECURITY.md
-//! names tests that exist.
+//! names tests that exist, and that nothing came into the dependencies that must not.
 
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
@@ -157,4 +157,87 @@ fn every_claim_of_the_security_pages_names_tests_that_exist() {
     for row in claims.lines().skip(2).filter(|row| !row.starts_with("| **")) {
         assert!(!tests_named(row).is_empty(), "no proof: {row}");
     }
+}
+
+/// What `name = "…"` and the like say in each package of a lock file.
+fn packages(lock_file: &str) -> Vec<[Option<String>; 4]> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(lock_file);
+    let text = fs::read_to_string(path).unwrap();
+    let packages = text.split("[[package]]").skip(1).map(|package| {
+        ["name", "version", "source", "checksum"].map(|field| {
+            let line = package.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(" = "))?;
+            Some(line.trim_matches('"').to_owned())
+        })
+    });
+    packages.collect()
+}
+
+/// Another implementation of TLS beside rustls and ring would be one more to keep an eye on.
+const OTHER_TLS: [&str; 11] = [
+    "aws-lc-fips-sys",
+    "aws-lc-rs",
+    "aws-lc-sys",
+    "boring",
+    "boring-sys",
+    "graviola",
+    "mbedtls",
+    "native-tls",
+    "openssl",
+    "openssl-sys",
+    "s2n-tls",
+];
+
+/// What is known about one version says nothing about another.
+const ONE_VERSION: [&str; 16] = [
+    "aead",
+    "aes",
+    "aes-gcm",
+    "cipher",
+    "ctr",
+    "digest",
+    "ghash",
+    "hkdf",
+    "hmac",
+    "ring",
+    "rustls",
+    "rustls-webpki",
+    "secrecy",
+    "sha2",
+    "subtle",
+    "zeroize",
+];
+
+#[test]
+fn there_is_one_tls_provider_and_one_version_of_everything_that_touches_keys() {
+    let names: Vec<_> = packages("Cargo.lock").into_iter().map(|[name, ..]| name.unwrap()).collect();
+    for other in OTHER_TLS {
+        assert!(!names.iter().any(|name| name == other), "{other} is in Cargo.lock");
+    }
+    for single in ONE_VERSION {
+        assert_eq!(names.iter().filter(|name| *name == single).count(), 1, "versions of {single} in Cargo.lock");
+    }
+}
+
+#[test]
+fn every_dependency_comes_from_one_registry_with_a_checksum() {
+    for (lock_file, own) in [("Cargo.lock", &["stratus"][..]), ("fuzz/Cargo.lock", &["stratus", "stratus-fuzz"])] {
+        let mut sources = BTreeSet::new();
+        for [name, version, source, checksum] in packages(lock_file) {
+            let (name, version) = (name.unwrap(), version.unwrap());
+            // A package without a source lies in a folder.
+            assert_eq!(source.is_none(), own.contains(&name.as_str()), "{lock_file}: {name} {version}");
+            let hexadecimal = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(source.is_none() || checksum.as_ref().is_some_and(hexadecimal), "{lock_file}: {name} {version}");
+            sources.extend(source);
+        }
+        assert_eq!(sources.len(), 1, "{lock_file}: {sources:?}");
+        assert!(sources.iter().all(|source| source.starts_with("registry+https://")), "{lock_file}: {sources:?}");
+    }
+}
+
+#[test]
+fn unsafe_code_is_forbidden_which_no_attribute_can_undo() {
+    let manifest = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml")).unwrap();
+    let lints = manifest.split("[lints.rust]\n").nth(1).unwrap().split("\n[").next().unwrap();
+    assert!(lints.lines().any(|line| line == "unsafe_code = \"forbid\""), "{lints}");
 }

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use config::{ConfigError, Environment, File, FileFormat, Value, ValueKind};
+use config::{ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
@@ -20,6 +20,8 @@ const SECRETS: [&str; 4] = ["admin.token", "upstream.api_key", "redis.password",
 /// Lets a secret file's group read it.
 const ALLOW_GROUP: &str = "insecure.allow_group_readable_secrets";
 
+const UNKNOWN_KEY: &str = "there is no such key; config/default.toml lists them all";
+
 /// One thing that is wrong with the configuration, with its fix. Holds no secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
@@ -32,6 +34,35 @@ pub struct Fault {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.key, self.what)
+    }
+}
+
+/// What a file or the environment says.
+#[derive(Debug, Clone)]
+struct Given(Map<String, Value>);
+
+impl Given {
+    /// Leaves out names with an index such as `nodes[7]`, and reports them: no setting is called so, and to merge one a list
+    /// is made that is as long as it says, which may be more than there is memory for.
+    fn plain(mut given: Map<String, Value>, faults: &mut Vec<Fault>) -> Self {
+        given.retain(|key, _| {
+            let indexed = key.contains('[');
+            if indexed {
+                faults.push(Fault { key: key.clone(), what: UNKNOWN_KEY.to_owned() });
+            }
+            !indexed
+        });
+        Self(given)
+    }
+}
+
+impl Source for Given {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
     }
 }
 
@@ -51,14 +82,16 @@ impl Reader {
         let mut faults = Vec::new();
         let mut builder = config::Config::builder().add_source(File::from_str(DEFAULTS, FileFormat::Toml));
         for path in &sources.files {
-            let file = File::from(path.as_path()).format(FileFormat::Toml);
-            match config::Config::builder().add_source(file.clone()).build() {
-                Ok(_) => builder = builder.add_source(file),
+            match File::from(path.as_path()).format(FileFormat::Toml).collect() {
+                Ok(given) => builder = builder.add_source(Given::plain(given, &mut faults)),
                 Err(error) => faults.push(unreadable(path, &error)),
             }
         }
         let environment = Environment::with_prefix("STRATUS").prefix_separator("__").separator("__");
-        builder = builder.add_source(environment.source(Some(sources.environment.clone())));
+        match environment.source(Some(sources.environment.clone())).collect() {
+            Ok(given) => builder = builder.add_source(Given::plain(given, &mut faults)),
+            Err(error) => faults.push(Fault { key: "configuration".to_owned(), what: first_line(&error) }),
+        }
         for (key, value) in &sources.overrides {
             builder = match builder.clone().set_override(key, value.as_str()) {
                 Ok(builder) => builder,
@@ -96,7 +129,7 @@ impl Reader {
             if is_section {
                 self.fault(&key, "is a section, not a value");
             } else if !known.contains(&key) {
-                self.fault(&key, "there is no such key; config/default.toml lists them all");
+                self.fault(&key, UNKNOWN_KEY);
             }
         }
     }
@@ -329,4 +362,31 @@ fn type_fault(error: &ConfigError, unit: &str) -> String {
     let expected = if unit.is_empty() { expected } else { unit };
     let origin = origin.map(|origin| format!(" (given in {origin})")).unwrap_or_default();
     format!("has to be {expected}{origin}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::fs;
+
+    use super::super::{Config, Sources};
+
+    #[test]
+    fn an_index_in_a_name_is_refused_and_costs_no_memory_however_large_it_is() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for index in ["0", "9223372036854775807", "-9223372036854775808"] {
+            let (in_file, variable) = (format!("nodes[{index}]"), format!("STRATUS__REDIS__NODES[{index}]"));
+            fs::write(file.path(), format!("'{in_file}' = 'a'\n")).unwrap();
+            let sources = Sources {
+                files: vec![file.path().to_owned()],
+                environment: HashMap::from([(variable, "a".to_owned())]),
+                overrides: Vec::new(),
+            };
+            let faults = Config::load(&sources).unwrap_err();
+            for key in [in_file, format!("redis.nodes[{index}]")] {
+                let fault = faults.iter().find(|fault| fault.key == key).unwrap();
+                assert_eq!(fault.what, super::UNKNOWN_KEY);
+            }
+        }
+    }
 }

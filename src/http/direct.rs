@@ -9,16 +9,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, Bytes, HttpBody};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, CONTENT_LENGTH, ORIGIN, TRANSFER_ENCODING, VARY,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use axum::response::Response;
+use axum::{BoxError, Router};
 use futures_util::FutureExt;
 use futures_util::future::Either;
-use hyper::body::Incoming;
 use tower::Service;
 
 use super::observe::{Asked, Observation, WEATHER, X_REQUEST_ID, method, request_id, with_body};
@@ -50,12 +49,11 @@ impl Routes {
     }
 
     /// Answers; what has to wait holds `held` until its answer.
-    pub(super) fn answer<T: Send + 'static>(
-        &self,
-        mut request: Request<Incoming>,
-        caller: Caller,
-        held: impl FnOnce() -> T,
-    ) -> Answering {
+    pub(super) fn answer<B, T>(&self, mut request: Request<B>, caller: Caller, held: impl FnOnce() -> T) -> Answering
+    where
+        B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
+        T: Send + 'static,
+    {
         if let Some(direct) = &self.direct
             // A fault of ours must not cost the caller the connection: the other ways of answering tell it.
             && let Some(question) = catch_unwind(AssertUnwindSafe(|| direct.question(&request))).unwrap_or_default()

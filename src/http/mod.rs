@@ -6,6 +6,8 @@
 mod admin;
 mod coding;
 mod direct;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod listener;
 mod observe;
 mod problem;

@@ -10,6 +10,8 @@
 mod breaker;
 mod budget;
 mod client;
+#[cfg(any(fuzzing, test))]
+pub mod fuzzing;
 mod hold;
 mod openweather;
 mod retries;

@@ -1,0 +1,266 @@
+//! Requests as callers and operators may write them: every answer is one of the contract, and none repeats anything of its
+//! request but a well-formed request id.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
+use secrecy::SecretString;
+use stratus::cache::{Cache, CacheConfig, Policy};
+use stratus::clock::Clock;
+use stratus::crypto::{Keyring, generate_key_line};
+use stratus::http::{AdminState, Routes, ServerConfig, admin, fuzzing, public};
+use stratus::reload::{Live, Reloader};
+use stratus::store::{Notebook, Store, StoreConfig};
+use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
+use stratus::weather::{Caller, Fetched, Fetching, Location, Purpose, Query, Source, SourceError};
+use tokio::runtime::{Builder, Runtime};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use super::input::Input;
+
+/// Stands in a request wherever its input has a `~`, and in nothing of ours.
+const CANARY: &str = "zqCanary7x";
+const ORIGIN: &str = "https://app.example";
+const LIMIT: Duration = Duration::from_secs(5);
+const MOST_BYTES: usize = 1 << 20;
+/// Of callers' answers; 500 is the service's own mistake and none of the contract.
+const PUBLIC: [u16; 9] = [200, 304, 400, 404, 405, 429, 502, 503, 504];
+/// Of operators' answers.
+const OPERATORS: [u16; 7] = [200, 400, 401, 403, 404, 405, 503];
+
+/// One service with two sets of public routes: any origin may read the answers of the first, one that of the second.
+struct Service {
+    runtime: Runtime,
+    open: Routes,
+    listed: Routes,
+    operators: Router,
+    /// Of the operators, random in each process.
+    token: String,
+}
+
+/// The first line is `a` (any origin), `l` (listed origin) or `o` (operators), the method and the address; then there are
+/// header lines, and after an empty one the body. A `^` is the operators' token.
+pub fn check(data: &[u8]) {
+    static SERVICE: OnceLock<Mutex<Service>> = OnceLock::new();
+    let service = SERVICE.get_or_init(|| Mutex::new(Service::start()));
+    let service = service.lock().unwrap_or_else(PoisonError::into_inner);
+
+    let text = replaced(data, b'~', CANARY);
+    let mut input = Input::new(&text);
+    let mut line = Input::new(input.until(b"\n"));
+    let routes = line.until(b" ");
+    let (Ok(method), Ok(uri)) = (Method::from_bytes(line.until(b" ")), Uri::try_from(line.rest())) else { return };
+    let headers = headers(&mut input, &service.token);
+    let mut request = Request::new(Body::from(input.rest().to_vec()));
+    (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method.clone(), uri, headers.clone());
+
+    let public = routes != b"o";
+    let (response, body) = service.runtime.block_on(async {
+        let response = match routes {
+            b"o" => service.operators.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
+            b"l" => fuzzing::answer(&service.listed, request, Caller(1)).await,
+            _ => fuzzing::answer(&service.open, request, Caller(1)).await,
+        };
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, MOST_BYTES).await.expect("a body that is there already");
+        (Response::from_parts(parts, ()), String::from_utf8_lossy(&body).into_owned())
+    });
+    let allowed: &[u16] = if public { &PUBLIC } else { &OPERATORS };
+    assert!(allowed.contains(&response.status().as_u16()), "{response:?} {body}");
+    let id = has_its_id(&headers, &response);
+    repeats_nothing(&response, &body, &id, &service.token);
+    if response.status().is_client_error() || response.status().is_server_error() {
+        is_a_problem(&response, &method, &body, &id);
+    } else if public {
+        is_what_was_accepted(&headers, &response);
+    } else {
+        is_authorised(&headers, &response, &body, &service.token);
+    }
+}
+
+/// Lines that are no headers are left out, as a listener would refuse them.
+fn headers(input: &mut Input<'_>, token: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    loop {
+        let line = input.until(b"\n");
+        if line.is_empty() || headers.len() > 64 {
+            return headers;
+        }
+        let mut line = Input::new(line);
+        let (name, value) = (line.until(b": "), replaced(line.rest(), b'^', token));
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(&value)) {
+            headers.append(name, value);
+        }
+    }
+}
+
+fn replaced(data: &[u8], placeholder: u8, text: &str) -> Vec<u8> {
+    data.split(|byte| *byte == placeholder).collect::<Vec<_>>().join(text.as_bytes())
+}
+
+/// The caller's first one if it is well-formed, else one of ours; gives it.
+fn has_its_id(request: &HeaderMap, response: &Response<()>) -> String {
+    let well_formed = |id: &[u8]| {
+        (1..=128).contains(&id.len()) && id.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_.:/+=".contains(byte))
+    };
+    let ids: Vec<_> = response.headers().get_all("x-request-id").iter().map(HeaderValue::as_bytes).collect();
+    let [id] = ids[..] else { panic!("not one request id: {response:?}") };
+    match request.get("x-request-id").map(HeaderValue::as_bytes).filter(|own| well_formed(own)) {
+        Some(own) => assert_eq!(id, own),
+        None => assert!(id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit), "{response:?}"),
+    }
+    String::from_utf8_lossy(id).into_owned()
+}
+
+fn repeats_nothing(response: &Response<()>, body: &str, id: &str, token: &str) {
+    for (name, value) in response.headers() {
+        let value = String::from_utf8_lossy(value.as_bytes());
+        assert!(name == "x-request-id" || !value.contains(CANARY), "{name}: {value}");
+        // An id is the caller's choice, so it may be the token.
+        assert!(name == "x-request-id" || !value.contains(token), "{name}: {value}");
+    }
+    let rest = body.replace(&format!("\"request_id\":\"{id}\""), "");
+    assert!(!rest.contains(CANARY) && !rest.contains(token), "{body}");
+}
+
+fn is_a_problem(response: &Response<()>, method: &Method, body: &str, id: &str) {
+    let headers = response.headers();
+    assert_eq!(headers["content-type"], "application/problem+json");
+    if matches!(response.status().as_u16(), 429 | 503) {
+        let wait: u64 = headers["retry-after"].to_str().expect("ASCII").parse().expect("seconds");
+        assert!(wait > 0);
+    }
+    // The router gives a HEAD no body, the short way one that the connection leaves out.
+    if *method == Method::HEAD && body.is_empty() {
+        return;
+    }
+    let problem: serde_json::Value = serde_json::from_str(body).expect("a problem is JSON");
+    assert_eq!(problem["status"], response.status().as_u16());
+    assert_eq!(problem["request_id"], id);
+    assert!(problem["code"].as_str().is_some_and(|code| problem["type"] == format!("urn:stratus:problem:{code}")));
+}
+
+/// A coding only for who names it or anything, 304 only for who has something, and no origin but the one that may.
+fn is_what_was_accepted(request: &HeaderMap, response: &Response<()>) {
+    let said = |name: &str, part: &str| {
+        let part = part.as_bytes();
+        let has = |value: &HeaderValue| value.as_bytes().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part));
+        request.get_all(name).iter().any(has)
+    };
+    if let Some(coding) = response.headers().get("content-encoding") {
+        let coding = coding.to_str().expect("ASCII");
+        assert!(["br", "gzip", "zstd"].contains(&coding));
+        assert!(said("accept-encoding", coding) || said("accept-encoding", "*"), "{request:?}");
+    }
+    if response.status() == 304 {
+        let tag = response.headers()["etag"].to_str().expect("ASCII");
+        assert!(said("if-none-match", tag) || said("if-none-match", "*"), "{request:?}");
+    }
+    if let Some(origin) = response.headers().get("access-control-allow-origin") {
+        assert!(origin == "*" || origin == ORIGIN && said("origin", ORIGIN), "{request:?}");
+    }
+}
+
+/// Nothing is purged without the token.
+fn is_authorised(request: &HeaderMap, response: &Response<()>, body: &str, token: &str) {
+    assert!(!response.headers().contains_key("access-control-allow-origin"));
+    if body.starts_with("{\"purged\"") {
+        let given = request.get("authorization").expect("a token").as_bytes();
+        assert_eq!(given[7..], *token.as_bytes());
+        assert!(given[..7].eq_ignore_ascii_case(b"bearer "));
+    }
+}
+
+impl Service {
+    fn start() -> Self {
+        let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
+        let token = generate_key_line().expect("random bytes").to_string();
+        let _inside = runtime.enter();
+        let (metrics, clock) = (Metrics::new(), Clock::system());
+        let store = Store::start(StoreConfig::Memory, clock.clone(), Arc::clone(&metrics));
+        let notes = Notebook { store, keyring: Arc::new(Keyring::ephemeral().expect("random bytes")), clock };
+        let cache = Cache::start(settings(), notes, Arc::new(Stub), Arc::clone(&metrics));
+        let server = |origin: &str| ServerConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            request_timeout: LIMIT,
+            max_connections: 1,
+            drain: LIMIT,
+            allow_origins: vec![origin.to_owned()],
+        };
+        let operators = AdminState {
+            cache: cache.clone(),
+            metrics: Arc::clone(&metrics),
+            token: Some(Live::new(SecretString::from(token.as_str()))),
+            stopping: CancellationToken::new(),
+            files: Reloader::default().start(),
+            upstream: Arc::new(report),
+            started: Instant::now(),
+        };
+        Self {
+            open: public(&server("*"), cache.clone(), Arc::clone(&metrics)),
+            listed: public(&server(ORIGIN), cache, metrics),
+            operators: admin(operators, LIMIT),
+            token,
+            runtime,
+        }
+    }
+}
+
+/// Freshness ends while a run of some minutes lasts; the memory level is small, so that it overflows.
+fn settings() -> CacheConfig {
+    let secs = Duration::from_secs;
+    CacheConfig {
+        policy: Policy {
+            fresh: secs(20),
+            stale_while_revalidate: secs(20),
+            stale_if_error: secs(60),
+            not_found: secs(20),
+            jitter_percent: 10,
+        },
+        memory_max_bytes: 1 << 18,
+        max_waiters: 16,
+        wait_timeout: LIMIT,
+        load_timeout: LIMIT,
+    }
+}
+
+fn report() -> UpstreamReport {
+    let window = WindowReport { limit: 60, left: 60 };
+    UpstreamReport {
+        key: true,
+        breaker: BreakerReport { state: "admitting", reason: None, retry_in_secs: None },
+        budget: BudgetReport { minute: window, day: None, month: None, own_part_only: false },
+        adaptive_factor: 1.0,
+    }
+}
+
+/// Knows every place but those that are named after a failure.
+struct Stub;
+
+impl Source for Stub {
+    fn fetch<'a>(&'a self, query: &'a Query, _: Purpose) -> Fetching<'a> {
+        let retry_after = Duration::from_secs(90);
+        let name = if let Location::Name(name) = &query.location { name.as_str() } else { "" };
+        let fetched = match name {
+            "unknown" => Err(SourceError::UnknownLocation),
+            "no key" => Err(SourceError::NoKey),
+            "refused" => Err(SourceError::RejectedKey),
+            "exhausted" => Err(SourceError::BudgetExhausted { retry_after }),
+            "share" => Err(SourceError::OverShare { retry_after }),
+            "paused" => Err(SourceError::Paused { retry_after }),
+            "slow" => Err(SourceError::Timeout),
+            "away" => Err(SourceError::Unavailable),
+            "failed" => Err(SourceError::Failed),
+            "invalid" => Err(SourceError::InvalidResponse),
+            // Long enough to be compressed, or not.
+            _ => Ok(r#"{"weather":[],"main":{}}"#.repeat(if name.len() == 6 { 64 } else { 4 })),
+        };
+        let fetched_at_ms = Clock::system().now_ms();
+        Box::pin(async move { Ok(Fetched { body: fetched?.into(), fetched_at_ms }) })
+    }
+}
