@@ -1,5 +1,5 @@
 //! Until when each key of the ring is needed. Who seals records with a key tells the other replicas when the last of them
-//! ends; so each can say when nothing in the store needs that key any more, also of what it did not seal itself.
+//! ends, every few seconds; so each can say when nothing in the store needs that key any more, also of what it did not seal itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::Inner;
+use crate::crypto::KeyUse;
 use crate::store::{Notebook, Reader};
 use crate::telemetry::KeyReport;
 
@@ -46,35 +47,26 @@ async fn tell_again_and_again(inner: Weak<Inner>) {
 }
 
 impl Inner {
-    /// How it stands with each key, the sealing one first. A store that cannot be used is counted; then it is what is known
-    /// here.
-    pub(super) async fn keys(&self) -> Vec<KeyReport> {
-        let (notes, now) = (self.shelf.notes(), self.clock.now_ms());
-        let mut reports = Vec::new();
-        for key in notes.keyring.uses() {
-            let mut end_ms = self.ends.learn(&key.id, key.last_end_ms);
-            if notes.store.is_shared()
-                && let Some(told_ms) = told(notes, &key.id).await
-            {
-                end_ms = self.ends.learn(&key.id, told_ms);
-            }
-            reports.push(KeyReport {
-                id: key.id,
-                seals: key.seals,
-                records_sealed: key.sealed,
-                records_opened: key.opened,
-                last_record_ends_in_secs: end_ms.saturating_sub(now).div_ceil(1_000),
-            });
-        }
-        reports
+    /// How it stands with each key, the sealing one first, by what is known here: nobody waits for the store.
+    pub(super) fn keys(&self) -> Vec<KeyReport> {
+        let now = self.clock.now_ms();
+        let report = |key: KeyUse| KeyReport {
+            last_record_ends_in_secs: self.ends.learn(&key.id, key.last_end_ms).saturating_sub(now).div_ceil(1_000),
+            id: key.id,
+            seals: key.seals,
+            records_sealed: key.sealed,
+            records_opened: key.opened,
+        };
+        self.shelf.notes().keyring.uses().into_iter().map(report).collect()
     }
 
-    /// Tells the others of each key's last record if it ends later than they know.
+    /// Hears of each key's last record what the others know, and tells them if it ends later. A store that cannot be used is
+    /// counted.
     async fn tell_ends(&self) {
         let (notes, now) = (self.shelf.notes(), self.clock.now_ms());
         for key in notes.keyring.uses() {
-            let told_ms = told(notes, &key.id).await.unwrap_or_default();
-            let end_ms = self.ends.learn(&key.id, key.last_end_ms);
+            let Some(told_ms) = told(notes, &key.id).await else { return };
+            let end_ms = self.ends.learn(&key.id, key.last_end_ms.max(told_ms));
             if end_ms > told_ms.max(now) {
                 // A store that cannot is counted, and told again.
                 let lasts = Duration::from_millis(end_ms - now);
@@ -88,8 +80,9 @@ fn subject(id: &str) -> String {
     format!("key {id}")
 }
 
-/// When the last record of a key ends, as the replicas have told.
+/// When the last record of a key ends, as the replicas have told; 0 if none has. `None`: the store cannot be used.
 async fn told(notes: &Notebook, id: &str) -> Option<u64> {
     let said = notes.note(&subject(id)).read(Reader::Background).await.ok()?;
-    said.iter().filter_map(|said| Some(u64::from_be_bytes(said.as_slice().try_into().ok()?))).max()
+    let ends = said.iter().filter_map(|said| Some(u64::from_be_bytes(said.as_slice().try_into().ok()?)));
+    Some(ends.max().unwrap_or_default())
 }

@@ -212,8 +212,8 @@ impl Cache {
     }
 
     /// How it stands with each encryption key, the sealing one first.
-    pub async fn keys(&self) -> Vec<KeyReport> {
-        self.0.keys().await
+    pub fn keys(&self) -> Vec<KeyReport> {
+        self.0.keys()
     }
 
     /// Now, by the clock that ages are computed with, Unix milliseconds.

@@ -75,7 +75,7 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     state.metrics.set_waiting(state.cache.waiting());
     state.metrics.set_upstream(&(state.upstream)());
     state.metrics.set_oldest_answer(state.cache.oldest_answer());
-    state.metrics.set_keys(&state.cache.keys().await);
+    state.metrics.set_keys(&state.cache.keys());
     state.metrics.set_files_refused(state.files.refused());
     let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, open_metrics)], state.metrics.render()).into_response()
@@ -96,7 +96,7 @@ async fn status(State(state): State<AdminState>) -> Response {
         "stopping": state.stopping.is_cancelled(),
         "store": store,
         "upstream": (state.upstream)(),
-        "keys": state.cache.keys().await,
+        "keys": state.cache.keys(),
         "files": state.files.states(),
         "oldest_answer_age_secs": state.cache.oldest_answer().as_secs(),
     });

@@ -6,7 +6,7 @@ use futures_util::FutureExt;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::harness::{Answer, Gate, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+use crate::harness::{Answer, Gate, Redis, Reply, ScriptedUpstream, Service, Setup, TcpProxy, answer, body};
 
 const TOKEN: &str = "a-token-for-tests";
 
@@ -218,4 +218,19 @@ async fn a_purge_goes_on_when_the_operator_hangs_up() {
     // Begun, and dropped while Redis is asked.
     assert!(cache.purge(&"London".parse().expect("a place")).now_or_never().is_none());
     forgets(&replica, "/weather/London").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_redis_that_hangs_holds_up_nobody_who_asks_how_it_stands() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(200, body("x"))).await, Redis::start().await);
+    let proxy = TcpProxy::start(redis.server.port()).await;
+    // Longer than any answer here is waited for.
+    let setup = Setup::redis_through(&upstream, &redis, proxy.port()).set("redis.command_timeout_ms", 600_000);
+    let mut service = setup.start().await;
+    service.store_up().await;
+    proxy.freeze();
+    for path in ["/livez", "/readyz", "/metrics", "/status"] {
+        assert_eq!(service.admin_get(path).await.status.as_u16(), 200, "{path}");
+    }
+    proxy.thaw();
 }
