@@ -188,3 +188,12 @@ async fn a_host_that_does_not_exist_is_not_taken_for_a_redis_that_hangs_up() {
     let mut service = setup(&upstream, &redis).set("redis.url", url).start().await;
     named(&mut service, "cannot be reached").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_longest_body_leaves_room_for_what_redis_says_of_its_commands() {
+    let (upstream, redis) = parts().await;
+    let setup = setup(&upstream, &redis).set("upstream.max_body_bytes", 2_048);
+    let mut service = setup.set("redis.require_least_privilege", true).start().await;
+    service.store_up().await;
+    ask(&service, "MISS").await;
+}
