@@ -249,4 +249,10 @@ impl Call for OpenWeatherMap {
     fn is_ready(&self) -> bool {
         self.has_key()
     }
+
+    fn key_tag(&self) -> u64 {
+        let Some(key) = &self.config.api_key else { return 0 };
+        let [a, b, c, d, e, f, g, h, ..] = fingerprint([key.load().expose_secret().as_bytes()]);
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
 }

@@ -49,6 +49,11 @@ pub trait Call: Send + Sync + 'static {
 
     /// Whether it could be called: there is a key.
     fn is_ready(&self) -> bool;
+
+    /// Tells keys apart, and nothing else of them. It leaves the process sealed only.
+    fn key_tag(&self) -> u64 {
+        0
+    }
 }
 
 /// A guarded upstream.
@@ -135,7 +140,7 @@ impl Upstream {
     async fn admit(&self) -> Result<Admission, SourceError> {
         let now = self.clock.instant();
         let admission = self.breaker.admit(now).map_err(rejection)?;
-        let Some((reason, left)) = self.hold.heard().await else { return Ok(admission) };
+        let Some((reason, left)) = self.hold.heard(self.call.key_tag()).await else { return Ok(admission) };
         // That was another process, which may have had another key: a restart with a new one has to show.
         if reason == Reason::KeyRejected && !self.has_asked.load(Ordering::Relaxed) {
             return Ok(admission);
@@ -165,7 +170,7 @@ impl Upstream {
         };
         log(change);
         match change {
-            Change::Opened(reason, pause) => self.hold.tell(reason, pause).await,
+            Change::Opened(reason, pause) => self.hold.tell(reason, pause, self.call.key_tag()).await,
             Change::Closed | Change::None => {}
         }
     }

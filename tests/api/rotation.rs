@@ -308,3 +308,22 @@ async fn every_replica_tells_when_the_last_record_of_a_key_ends_also_if_another_
     assert_eq!((keys(&other).await[0]["last_record_ends_in_secs"].clone(), other.metric(&line).await), (json!(0), 0));
     assert_eq!(other.metric(&format!("stratus_encryption_key_seals{{key=\"{id}\"}}")).await, 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_said_of_a_rejected_key_holds_up_no_call_with_the_new_one() {
+    let (upstream, redis) = (ScriptedUpstream::start(Reply::json(401, "{}")).await, Redis::start().await);
+    let service = on_redis(&upstream, &redis).await;
+    assert_ne!(service.get("/weather/Lima").await.status, 200);
+    upstream.reply(Reply::json(200, body("anywhere")));
+    write_whole(&redis.dir.path().join("api-key"), "second0key");
+    service.reloading.look().await;
+    let tried = async {
+        while service.get("/weather/Oslo").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, tried).await.expect("the new key is tried at once");
+    for place in ["Rome", "Paris", "Lima"] {
+        assert_eq!(service.get(&format!("/weather/{place}")).await.status, 200, "{place}");
+    }
+}
