@@ -81,6 +81,12 @@ impl Policy {
         }
     }
 
+    /// How long a record lies in the store, whatever it says: that the store can see, and it shall not see by it whether a
+    /// place is known.
+    pub(super) fn kept(&self, spread: Spread) -> Duration {
+        self.weather(spread).lifetime().max(self.unknown_place(spread).lifetime())
+    }
+
     /// The longest that any record is kept.
     pub fn longest_lifetime(&self) -> Duration {
         (self.fresh + self.stale_while_revalidate + self.stale_if_error).max(self.not_found)

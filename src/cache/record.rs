@@ -105,9 +105,4 @@ impl Record {
         let left = self.windows.fresh.saturating_sub(age(self.fetched_at_ms, now_ms));
         left < self.windows.fresh / 10 && self.demand().is_some_and(|demand| demand.has_to_try(now_ms))
     }
-
-    pub(super) fn expires_at_ms(&self) -> u64 {
-        let lifetime_ms = u64::try_from(self.windows.lifetime().as_millis()).unwrap_or(u64::MAX);
-        self.fetched_at_ms.saturating_add(lifetime_ms)
-    }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use super::freshness::{Policy, is_from_the_future};
+use super::freshness::{Freshness, Policy, Spread, is_from_the_future};
 use super::record::{Content, Record};
 use crate::crypto::{OpenError, Opened, Padding, RecordName, Times};
 use crate::store::{Note, Notebook, Reader, Store, StoreError};
@@ -91,6 +91,8 @@ impl Shelf {
             .take(records)
             .flatten()
             .filter_map(|(name, opened)| self.read(name, opened, &unopened))
+            // It lies there for longer than it is good for, like all others.
+            .filter(|record| record.freshness(now) != Freshness::Dead)
             .max_by_key(|record| record.fetched_at_ms);
         for (_, mark) in found.flatten() {
             self.purged_at_ms.fetch_max(mark.times.fetched_at_ms, Ordering::AcqRel);
@@ -124,9 +126,12 @@ impl Shelf {
 
     /// Seals and stores a record; whether that worked.
     pub(super) async fn keep(&self, name: &RecordName, record: &Record) -> bool {
-        let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms: record.expires_at_ms() };
+        let kept = self.policy.kept(Spread::of(name.as_str(), record.fetched_at_ms));
+        let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
+        let expires_at_ms = record.fetched_at_ms.saturating_add(kept_ms);
+        let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms };
         match self.notes.keyring.seal(name, times, &record.content(), Padding::Record) {
-            Ok(sealed) => self.notes.store.write(name.as_str(), sealed, record.windows.lifetime()).await.is_ok(),
+            Ok(sealed) => self.notes.store.write(name.as_str(), sealed, kept).await.is_ok(),
             Err(error) => {
                 tracing::error!("a record could not be sealed and was not stored: {error}");
                 false

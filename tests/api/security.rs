@@ -367,3 +367,20 @@ async fn nobody_else_gets_a_word_out_of_redis() {
     let heard = String::from_utf8_lossy(&heard);
     assert!(!["PONG", "NOAUTH", "ERR", "$", "+", "-"].iter().any(|word| heard.contains(word)), "{heard:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_a_record_ends_does_not_tell_whether_its_place_is_known() {
+    let (upstream, redis, mut inspector) = parts().await;
+    let service = patient(&upstream, &redis).set("cache.jitter_percent", 0).start().await;
+    upstream.reply(Reply::json(200, body("London")));
+    assert_eq!(service.get("/weather/London").await.status, 200);
+    upstream.reply(Reply::json(404, r#"{"cod":"404","message":"city not found"}"#));
+    assert_eq!(service.get("/weather/Nowhere").await.status, 404);
+    let names = inspector.records().await;
+    assert_eq!(names.len(), 2, "{names:?}");
+    let mut left = Vec::new();
+    for name in &names {
+        left.push(inspector.run::<i64>("PTTL", name).await);
+    }
+    assert!((left[0] - left[1]).abs() < 60_000, "{left:?}");
+}
