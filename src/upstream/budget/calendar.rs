@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use super::parts::{Own, Part, Parts};
 use super::{Left, RefusedBecause};
-use crate::store::{Notebook, StoreError};
+use crate::store::{NoteClaim, Notebook, StoreError};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -72,6 +72,8 @@ impl Span {
 const LATE_COMERS: u64 = 1_000_000;
 /// By how much clocks of replicas may differ without a day getting too many calls at its ends.
 const CLOCKS_DIFFER: Duration = Duration::from_mins(1);
+/// Longer than it takes to find that a number lacks something and to add that.
+const MAKING_UP: Duration = Duration::from_secs(5);
 
 /// A day or a month, and what is known of it.
 #[derive(Debug)]
@@ -145,11 +147,19 @@ impl Counts {
     async fn raise(&self, ledger: &Notebook, by: u64) -> Result<u64, StoreError> {
         let at_least = self.known + by;
         let mut largest = at_least;
+        let mut makes_up = None;
         for name in ledger.names(&self.subject) {
             let mut number = ledger.store.count(name.as_str(), self.known, by, self.ttl).await?;
             if number < at_least {
-                // The store lost its data, and somebody who knew less began anew.
-                number = ledger.store.count(name.as_str(), self.known, at_least - number, self.ttl).await?;
+                // The store lost its data, or has a new name for the number, and somebody who knew less began anew.
+                let may = match makes_up {
+                    Some(may) => may,
+                    None => self.may_make_up(ledger).await?,
+                };
+                makes_up = Some(may);
+                if may {
+                    number = ledger.store.count(name.as_str(), self.known, at_least - number, self.ttl).await?;
+                }
             }
             largest = largest.max(number);
         }
@@ -158,6 +168,19 @@ impl Counts {
             return Err(StoreError::Refused);
         }
         Ok(largest)
+    }
+
+    /// Whether it falls to this call to add what the number in the store lacks: of several at once each would add all of it,
+    /// and calls would be counted that nobody made.
+    async fn may_make_up(&self, ledger: &Notebook) -> Result<bool, StoreError> {
+        let note = ledger.note(&format!("{} made up", self.subject));
+        Ok(note.claim(&[], MAKING_UP).await? == NoteClaim::Ours)
+    }
+
+    /// Brings the number up to the same under all its names, and gives it.
+    async fn level(self, ledger: &Notebook) -> Result<u64, StoreError> {
+        let known = self.raise(ledger, 0).await?;
+        Counts { known, ..self }.raise(ledger, 0).await
     }
 }
 
@@ -251,6 +274,16 @@ impl Calendar {
         Ok(())
     }
 
+    /// Brings the numbers under names that are new here up to those under the names before: who is started with the new
+    /// names only knows nothing else.
+    pub(super) async fn level(&self, ledger: &Notebook) -> Result<(), StoreError> {
+        let windows: Vec<_> = self.windows(Instant::now()).map(|window| window.counts()).collect();
+        for counts in windows {
+            counts.level(ledger).await?;
+        }
+        Ok(())
+    }
+
     /// The window whose own part is used up.
     pub(super) fn own_used_up(&self, now: Instant) -> Option<UsedUp> {
         let used_up = self.windows(now).filter(|window| window.own_used >= window.own());
@@ -277,7 +310,14 @@ impl Calendar {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::epoch::Watch;
     use super::*;
+    use crate::clock::Clock;
+    use crate::crypto::{Keyring, generate_key_line};
+    use crate::store::{MemoryStore, Reader, Store, StoreConfig};
+    use crate::telemetry::Metrics;
 
     fn date(year: i32, month: u8, day: u8) -> Date {
         Date::from_calendar_date(year, Month::try_from(month).unwrap(), day).unwrap()
@@ -313,5 +353,66 @@ mod tests {
         assert_eq!((take(tomorrow), take(tomorrow)), (None, None));
         let month = UsedUp { because: RefusedBecause::Month, lasts: 8 * DAY };
         assert_eq!(take(tomorrow), Some(month));
+    }
+
+    const NOON: u64 = 1_795_348_800_000;
+
+    /// A ledger in that store with these keys.
+    fn ledger(store: &MemoryStore, keys: &[&str]) -> Notebook {
+        let clock = Clock::from_fn(|| NOON);
+        let store = Store::start(StoreConfig::Shared(store.clone()), clock.clone(), Metrics::new());
+        Notebook { store, keyring: Arc::new(Keyring::parse(&keys.join("\n")).unwrap()), clock }
+    }
+
+    fn calendar() -> Calendar {
+        let part = Some(Part { own: Own { new: 0, old: 0 }, shared: 1_000 });
+        let parts = Parts { own: Own { new: 0, old: 1 }, slots: 1, weight: 1, day: part, month: None };
+        Calendar::new(&parts, NOON, Instant::now())
+    }
+
+    fn known(calendar: &Calendar) -> u64 {
+        calendar.windows(Instant::now()).next().unwrap().known
+    }
+
+    #[tokio::test]
+    async fn of_many_who_find_that_a_count_is_short_one_makes_up_for_it() {
+        let (old, new) = (generate_key_line().unwrap(), generate_key_line().unwrap());
+        for keys in [&[old.as_str()][..], &[&old, &new]] {
+            let store = MemoryStore::new(Clock::from_fn(|| NOON));
+            let (before, now) = (ledger(&store, &[&old]), ledger(&store, keys));
+            let (one, late) = (calendar(), calendar());
+            for _ in 0..500 {
+                assert_eq!(one.take_shared(&before).await, Ok(None));
+            }
+            if keys.len() == 1 {
+                store.lose_everything();
+            }
+            // It knows nothing, and begins what is new or was lost.
+            assert_eq!(late.take_shared(&now).await, Ok(None));
+            let taken = futures_util::future::join_all((0..8).map(|_| one.take_shared(&now))).await;
+            assert!(taken.iter().all(|taken| *taken == Ok(None)), "{} keys: {taken:?}", keys.len());
+            assert!((501..=509).contains(&known(&one)), "{} keys: {}", keys.len(), known(&one));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_rotation_by_restarts_in_a_quiet_hour_forgets_no_call_of_the_day() {
+        let (old, new) = (generate_key_line().unwrap(), generate_key_line().unwrap());
+        let store = MemoryStore::new(Clock::from_fn(|| NOON));
+        let looks = async |keys: &[&str]| {
+            let (ledger, calendar) = (ledger(&store, keys), calendar());
+            let watch = Watch::new(1, DAY, Instant::now());
+            watch.look(&ledger, &calendar, Reader::Background).await.unwrap();
+            (ledger, calendar)
+        };
+        let (ledger, before) = looks(&[&old]).await;
+        for _ in 0..500 {
+            assert_eq!(before.take_shared(&ledger).await, Ok(None));
+        }
+        looks(&[&old, &new]).await;
+        looks(&[&new, &old]).await;
+        let (ledger, after) = looks(&[&new]).await;
+        assert_eq!(after.take_shared(&ledger).await, Ok(None));
+        assert_eq!(known(&after), 501);
     }
 }

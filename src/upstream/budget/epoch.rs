@@ -110,6 +110,8 @@ impl Watch {
             // First this, then an epoch: who sees that sees this, too.
             quiet = Some(self.announce(ledger, allowance).await?);
         }
+        let renamed = names.len() > 1
+            && self.lock().as_ref().is_none_or(|known| names.iter().any(|name| !known.epoch.contains_key(name)));
         for name in names {
             if let Entry::Vacant(missing) = epoch.entry(name) {
                 let claimed = ledger.claim(missing.key(), &[], EPOCH_TTL).await?;
@@ -119,6 +121,9 @@ impl Watch {
         }
         if meaning != Meaning::Same {
             calendar.restore(ledger).await?;
+        }
+        if renamed {
+            calendar.level(ledger).await?;
         }
         *self.lock() = Some(Known { epoch, seen: asked });
         Ok(quiet)
