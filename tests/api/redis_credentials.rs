@@ -179,3 +179,21 @@ async fn a_new_authority_and_all_that_it_signed_are_used_without_a_restart() {
     }
     connects_anew(&mut redis, &mut service).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_authority_that_was_replaced_vouches_for_no_later_connection() {
+    let (upstream, mut redis) = (upstream().await, Redis::start().await);
+    let ours = redis.secret("ours.crt");
+    fs::copy(redis.secret("ca.crt"), &ours).expect("the authority");
+    let mut service = patient(Setup::redis(&upstream, &redis).set("redis.ca_file", ours.display())).start().await;
+    ask(&service, "MISS").await;
+    let other = tempfile::tempdir().expect("a temporary folder");
+    provision::init(other.path(), None, &[]).expect("secrets");
+    fs::copy(other.path().join("ca.crt"), &ours).expect("the new authority");
+    service.reloading.look().await;
+    redis.server.stop().await;
+    service.store_down_because("cannot be reached").await;
+    // Its certificate is still of the authority that was replaced.
+    redis.restart().await;
+    service.store_down_because("has a certificate from another authority").await;
+}

@@ -51,6 +51,7 @@ pub struct CredentialFault {
 pub struct Credentials {
     pub(super) password: SecretString,
     pub(super) tls: Arc<ClientConfig>,
+    authorities: Vec<CertificateDer<'static>>,
 }
 
 impl fmt::Debug for Credentials {
@@ -81,8 +82,13 @@ impl Credentials {
         let chain = identity.as_ref().map(|identity| identity.cert.as_slice()).unwrap_or_default();
         let certificates = authorities.iter().chain(chain).map(|certificate| certificate.as_ref());
         let fingerprint = fingerprint([password.expose_secret().as_bytes()].into_iter().chain(certificates));
-        let tls = Arc::new(client_config(authorities, identity)?);
-        Ok(Reading { value: Self { password, tls }, fingerprint })
+        let tls = Arc::new(client_config(authorities.clone(), identity)?);
+        Ok(Reading { value: Self { password, tls, authorities }, fingerprint })
+    }
+
+    /// Whether whoever `other` takes for Redis may be taken for Redis with these, too.
+    pub(super) fn trust_as_much_as(&self, other: &Self) -> bool {
+        other.authorities.iter().all(|authority| self.authorities.contains(authority))
     }
 }
 

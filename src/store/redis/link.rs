@@ -189,11 +189,12 @@ impl Supervisor {
     }
 
     /// A connection that may be used, with the newest credentials, or else with those that worked last: Redis may not know
-    /// the new ones yet.
+    /// the new ones yet. Not with those if they trust an authority that is not to be trusted any more.
     async fn connect(&mut self) -> Result<Connection, Trouble> {
         self.replaced.mark_unchanged();
         let newest = self.config.credentials.get();
-        let worked = self.worked.clone().filter(|worked| !Arc::ptr_eq(worked, &newest));
+        let worked = self.worked.clone();
+        let worked = worked.filter(|worked| !Arc::ptr_eq(worked, &newest) && newest.trust_as_much_as(worked));
         let trouble = match self.connect_with(newest).await {
             Ok(connection) => return Ok(connection),
             Err(trouble) => trouble,
