@@ -179,8 +179,14 @@ impl Supervisor {
                     // The credentials live as long as this.
                     Ok(()) = self.replaced.changed() => {}
                 }
-                // Beside the old one, which stays if this does not work. Who uses the old one now keeps it to the end.
-                match self.connect_with(self.config.credentials.get()).await {
+                // Beside the old one, which stays if this does not work. Who uses the old one now keeps it to the end. That it
+                // breaks meanwhile is not left until this has failed.
+                let newest = self.config.credentials.get();
+                let made = tokio::select! {
+                    broken = until_broken(&live, reports) => return broken,
+                    made = self.connect_with(newest) => made,
+                };
+                match made {
                     Ok(connection) => break connection,
                     Err(trouble) => self.new_credentials_fail(trouble),
                 }
