@@ -8,8 +8,10 @@
 //! lie on a file system without good ones. They are a few kilobytes.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::{fs, io};
 
 use arc_swap::{ArcSwap, Guard};
 use serde::Serialize;
@@ -77,6 +79,14 @@ pub struct Reading<T> {
     pub value: T,
     /// Tells their contents apart; see [`fingerprint`].
     pub fingerprint: [u8; 32],
+}
+
+/// Reads a file of the configuration: a device or a pipe may have no end.
+///
+/// # Errors
+/// It is no regular file, or cannot be read.
+pub fn read_regular(path: &Path) -> io::Result<Vec<u8>> {
+    if fs::metadata(path)?.is_file() { fs::read(path) } else { Err(io::Error::other("it is no regular file")) }
 }
 
 /// Tells contents apart.
@@ -185,9 +195,12 @@ impl Reloading {
     /// Looks at all files now, and returns when that is done.
     pub async fn look(&self) {
         let (done, looked) = oneshot::channel();
-        if self.asked.send(done).await.is_ok() {
-            let _ = tokio::time::timeout(PATIENCE, looked).await;
-        }
+        let look = async {
+            if self.asked.send(done).await.is_ok() {
+                let _ = looked.await;
+            }
+        };
+        let _ = tokio::time::timeout(PATIENCE, look).await;
     }
 }
 

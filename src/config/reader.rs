@@ -389,4 +389,16 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_certificate_that_is_a_device_or_a_folder_is_refused_before_it_is_read() {
+        for (path, key) in
+            [("/dev/zero", "upstream.ca_file"), ("/tmp", "upstream.ca_file"), ("/dev/zero", "redis.ca_file")]
+        {
+            let overrides = vec![(key.to_owned(), path.to_owned())];
+            let faults = Config::load(&Sources { overrides, ..Sources::default() }).unwrap_err();
+            let fault = faults.iter().find(|fault| fault.key == key).unwrap();
+            assert_eq!(fault.what, format!("cannot read {path}: it is no regular file"));
+        }
+    }
 }

@@ -19,7 +19,7 @@ use url::Url;
 use super::budget::Permit;
 use super::{Call, openweather};
 use crate::clock::Clock;
-use crate::reload::{Live, Reading, fingerprint};
+use crate::reload::{Live, Reading, fingerprint, read_regular};
 use crate::weather::{Fetched, Fetching, Query, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
@@ -54,7 +54,7 @@ impl Authorities {
     /// # Errors
     /// The file cannot be read or holds no usable certificate, as a sentence with the fix.
     pub fn read(path: &Path) -> Result<Reading<Self>, String> {
-        let pem = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
+        let pem = read_regular(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
         let unusable = || format!("{} holds no usable certificate: give a PEM file of authorities", path.display());
         let authorities = Certificate::from_pem_bundle(&pem).map_err(|_| unusable())?;
         if authorities.is_empty() {

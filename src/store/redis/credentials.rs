@@ -17,7 +17,7 @@ use secrecy::{ExposeSecret, SecretString};
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
-use crate::reload::{Reading, fingerprint};
+use crate::reload::{Reading, fingerprint, read_regular};
 use crate::secret::{Readers, Secret, refuse_readable_by_others};
 
 const CA_FILE: &str = "redis.ca_file";
@@ -179,7 +179,7 @@ fn certificates(key: &'static str, path: &Path) -> Result<Vec<CertificateDer<'st
 
 fn pem(key: &'static str, path: &Path) -> Result<Vec<u8>, CredentialFault> {
     let shown = path.display();
-    let bytes = std::fs::read(path).map_err(|error| fault(key, format!("cannot read {shown}: {error}")))?;
+    let bytes = read_regular(path).map_err(|error| fault(key, format!("cannot read {shown}: {error}")))?;
     if bytes.windows(10).any(|window| window == b"-----BEGIN") {
         return Ok(bytes);
     }

@@ -99,9 +99,11 @@ impl Link {
         };
         let report = || {
             // At once, so that not even this request waits for it twice.
-            self.live.compare_and_swap(&live, None);
-            // A full queue already holds a report, and the supervisor needs only one.
-            let _ = self.broken.try_send((live.generation, trouble));
+            let before = self.live.compare_and_swap(&live, None);
+            // The supervisor needs one report of a connection, and the queue is to have room for that.
+            if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, &live)) {
+                let _ = self.broken.try_send((live.generation, trouble));
+            }
         };
         match trouble {
             // Redis refused this one command (it is full, or the value has another type): the connection is good.
