@@ -81,10 +81,10 @@ impl Policy {
         }
     }
 
-    /// How long a record lies in the store, whatever it says: that the store can see, and it shall not see by it whether a
-    /// place is known.
-    pub(super) fn kept(&self, spread: Spread) -> Duration {
-        self.weather(spread).lifetime().max(self.unknown_place(spread).lifetime())
+    /// How long a record with these windows lies in the store: that the store can see, and it shall not see by it whether a
+    /// place is known, so that is not shorter for one that is not.
+    pub(super) fn kept(&self, windows: &Windows, spread: Spread) -> Duration {
+        windows.lifetime().max(self.weather(spread).lifetime())
     }
 
     /// The longest that any record is kept.

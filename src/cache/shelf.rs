@@ -126,7 +126,7 @@ impl Shelf {
 
     /// Seals and stores a record; whether that worked.
     pub(super) async fn keep(&self, name: &RecordName, record: &Record) -> bool {
-        let kept = self.policy.kept(Spread::of(name.as_str(), record.fetched_at_ms));
+        let kept = self.policy.kept(&record.windows, Spread::of(name.as_str(), record.fetched_at_ms));
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let expires_at_ms = record.fetched_at_ms.saturating_add(kept_ms);
         let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms };
