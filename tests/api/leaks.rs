@@ -90,6 +90,7 @@ async fn no_secret_gets_out_when_secret_files_are_replaced_by_bad_ones() {
     let mut answers = Vec::new();
     for (number, how) in REPLACEMENTS.into_iter().enumerate() {
         files.iter().for_each(|(path, good)| replace(path, how, good));
+        program.reads_files_again(2 * number + 1).await;
         proxy.cut();
         until_status(&program, &["\"down\""]).await;
         proxy.mend().await;
@@ -97,6 +98,7 @@ async fn no_secret_gets_out_when_secret_files_are_replaced_by_bad_ones() {
         until_status(&program, &["not usable", "refuses the login", "\"up\""]).await;
         answers.extend(ask_around(&program, token.trim(), &format!("town{number}")).await);
         files.iter().for_each(|(path, good)| restore(path, good));
+        program.reads_files_again(2 * number + 2).await;
         until_status(&program, &["\"up\""]).await;
         answers.extend(ask_around(&program, token.trim(), &format!("village{number}")).await);
     }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{Answer, PATIENCE, answer};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_stratus");
+const READ_AGAIN: &str = "the files of the configuration were read again";
 
 /// A running `stratus serve`; it is killed when this is dropped.
 pub(crate) struct Program {
@@ -38,6 +39,15 @@ impl Program {
         let lines = self.printed.borrow();
         assert!(there, "{message:?} is not in the log: {lines:#?}");
         find(&lines, message).expect("it was there")
+    }
+
+    /// Has it read its files again, for the `times`th time, and waits until that is done.
+    pub(crate) async fn reads_files_again(&self, times: usize) {
+        self.signal("HUP").await;
+        let mut printed = self.printed.clone();
+        let done = |lines: &Vec<String>| lines.iter().filter(|line| line.contains(READ_AGAIN)).count() >= times;
+        let done = timeout(PATIENCE, printed.wait_for(done)).await.is_ok_and(|waited| waited.is_ok());
+        assert!(done, "{READ_AGAIN:?} is not in the log {times} times");
     }
 
     /// A request to the public listener; the program listens already.
