@@ -180,7 +180,7 @@ async fn no_purge_no_clock_no_restart_of_service_or_redis_refills_the_budget() {
         service = on_redis(&clock, setup()).await;
         are_all_refused(&upstream, &service, 200 + 20 * restart..=210 + 20 * restart).await;
     }
-    redis.lose_everything(&mut service, 2).await;
+    redis.lose_everything(&mut service, &[]).await;
     are_all_refused(&upstream, &service, 300..=310).await;
     let other = on_redis(&clock, budget(Setup::redis(&upstream, &redis), 10, 5)).await;
     are_all_refused(&upstream, &other, 320..=330).await;
@@ -251,8 +251,8 @@ async fn the_calls_of_a_day_are_counted_for_all_replicas_and_beyond_restarts_of_
             }
         }
         if place == 30 {
-            // Beside the two notes the number.
-            redis.lose_everything(&mut service, 3).await;
+            // The day on which the clock begins.
+            redis.lose_everything(&mut service, &["budget day 2026-09-21"]).await;
         }
         services.push(service);
     }
