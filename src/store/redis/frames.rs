@@ -8,8 +8,8 @@ use arrayvec::ArrayVec;
 const LONGEST_LINE: usize = 4096;
 /// Elements of one aggregate. The answer to HELLO has 7 pairs, and as many modules as Redis has loaded.
 const MOST_ELEMENTS: u64 = 1024;
-/// Aggregates in one another. In the answer to HELLO a module's arguments are 4 deep.
-const DEEPEST: usize = 8;
+/// Aggregates in one another. The answer to COMMAND INFO is 8 deep in Redis 7.0 and 8.0, and may become deeper.
+const DEEPEST: usize = 32;
 /// Bytes of one reply beside the longest value: all of the answer to COMMAND INFO, for one, of which Redis 7.0 has 90 000,
 /// and those with modules several times that.
 const BESIDE_VALUE: usize = 1024 * 1024;
