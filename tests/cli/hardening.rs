@@ -34,7 +34,8 @@ fn crash(mut running: Running, ready: &str, signal: &str) -> bool {
 
 #[test]
 fn a_crash_leaves_no_core() {
-    for signal in ["SEGV", "ABRT", "QUIT"] {
+    // Not SIGQUIT: who is started in the background of a shell ignores it.
+    for signal in ["SEGV", "ABRT"] {
         let folder = Folder::new();
         let careless = Running::start(&mut with_core_dumps("sleep", &["60"], &folder));
         if !crash(careless, "ready", signal) {
