@@ -15,6 +15,9 @@ const REPLICAS: [char; 3] = ['a', 'b', 'c'];
 /// Callers who ask a replica at once.
 const CALLERS: usize = 8;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long a replica that loads may be silent before another one takes over.
+const LEASE: Duration = Duration::from_millis(1_500);
+const LOADS_DONE: &str = r#"stratus_cache_loads_total{outcome="done"}"#;
 
 /// Replicas that have nothing but Redis in common.
 struct Fleet {
@@ -118,22 +121,25 @@ async fn when_the_replica_that_loads_is_killed_another_one_takes_over_and_the_ot
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redis_that_is_killed_and_restarted_during_a_load_costs_nobody_an_answer_and_at_most_one_more_call() {
+async fn a_redis_that_is_killed_and_soon_back_during_a_load_costs_nobody_an_answer_and_at_most_one_more_call() {
     let gate = Gate::new();
     let mut fleet = Fleet::start(Reply::gated(gate.clone(), weather("Lima")), &[]).await;
     let asked = fleet.ask(&[0, 1, 2], CALLERS, "/weather/Lima");
     fleet.all_wait(&[0, 1, 2], CALLERS).await;
     fleet.upstream.wait_for_calls(1).await;
     // Ended by SIGKILL.
+    let killed = Instant::now();
     fleet.redis.restart().await;
     for replica in &fleet.replicas {
         let up = async { while metric(replica, "stratus_store_up").await != 1 {} };
         tokio::time::timeout(PATIENCE, up).await.expect("Redis is used again");
     }
+    // Who waits for a load gives Redis this long to come back, and then loads for itself.
+    let at_most = if killed.elapsed() < LEASE { 2 } else { 3 };
     gate.open();
     all_got(&answers(asked).await, &body("Lima"));
     let calls = fleet.calls();
-    assert!(calls.len() <= 2, "{calls:?}");
+    assert!(calls.len() <= at_most, "{calls:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -291,7 +297,9 @@ async fn a_replica_that_cannot_ask_itself_finds_what_another_one_has_renewed() {
         // A little stale, and too stale: in both cases its own copy would do, if there were no better one.
         one.clock.advance(Duration::from_secs(age));
         let calls = upstream.calls();
-        while one.get("/weather/Rome").await.x_cache() != "HIT" {}
+        one.get("/weather/Rome").await;
+        // Its memory has the new answer before Redis does.
+        while one.metric(LOADS_DONE).await != u64::try_from(calls).expect("few") + 1 {}
         let found = other.get("/weather/Rome").await;
         assert_eq!(
             (found.x_cache(), found.text(), upstream.calls()),
