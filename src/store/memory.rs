@@ -9,8 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::watch;
 
-use super::StoreError;
+use super::{StoreError, StoreState};
 use crate::clock::Clock;
 
 /// Bytes of names and records at most: about 75 000 places.
@@ -43,6 +44,7 @@ pub struct MemoryStore {
     records: Arc<Cache<String, Entry, ByBytes>>,
     claims: Arc<Mutex<Claims>>,
     away: Arc<AtomicBool>,
+    state: watch::Sender<StoreState>,
     clock: Clock,
 }
 
@@ -70,6 +72,7 @@ impl MemoryStore {
             records: Arc::new(Cache::with_weighter(ESTIMATED_RECORDS, max_bytes, ByBytes)),
             claims: Arc::default(),
             away: Arc::default(),
+            state: watch::Sender::new(StoreState::Up),
             clock,
         }
     }
@@ -77,12 +80,18 @@ impl MemoryStore {
     /// Makes every operation fail until it is called with `false`: how a simulation takes its store away.
     pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::SeqCst);
+        let down = || StoreState::Down { reason: "away".to_owned(), fix: "" };
+        self.state.send_replace(if away { down() } else { StoreState::Up });
     }
 
     /// Loses everything, as a Redis without persistence does when it ends.
     pub fn lose_everything(&self) {
         self.records.clear();
         *self.lock() = Claims::default();
+    }
+
+    pub(super) fn state(&self) -> watch::Receiver<StoreState> {
+        self.state.subscribe()
     }
 
     fn there(&self) -> Result<u64, StoreError> {
@@ -92,7 +101,12 @@ impl MemoryStore {
     pub(super) fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let now = self.there()?;
         let claims = self.lock();
-        let entry = |name: &str| claims.values.get(name).cloned().or_else(|| self.records.get(name));
+        let number = |name: &str| {
+            let (number, expires_at_ms) = *claims.numbers.get(name)?;
+            Some(Entry { record: number.to_string().into(), expires_at_ms })
+        };
+        let claimed = |name: &str| claims.values.get(name).cloned().or_else(|| number(name));
+        let entry = |name: &str| claimed(name).or_else(|| self.records.get(name));
         let live = |name: &&str| entry(name).filter(|entry| now < entry.expires_at_ms);
         Ok(names.iter().map(|name| live(name).map(|entry| entry.record)).collect())
     }
@@ -136,6 +150,15 @@ impl MemoryStore {
         Ok(*number)
     }
 
+    pub(super) fn take_back(&self, name: &str, by: u64, ttl: Duration) -> Result<u64, StoreError> {
+        let now = self.there()?;
+        let mut claims = self.lock();
+        claims.drop_expired(now);
+        let (number, _) = claims.numbers.entry(name.to_owned()).or_insert((by, now.saturating_add(millis(ttl))));
+        *number = number.saturating_sub(by);
+        Ok(*number)
+    }
+
     /// The maps are whole whatever happens to their holder.
     fn lock(&self) -> MutexGuard<'_, Claims> {
         self.claims.lock().unwrap_or_else(PoisonError::into_inner)
@@ -171,10 +194,14 @@ mod tests {
         assert_eq!(store.count("n", 40, 2, Duration::from_millis(500)).unwrap(), 42);
         assert_eq!(store.claim("c", b"2".to_vec(), Duration::from_secs(1)).unwrap(), Some(Bytes::from_static(b"1")));
         assert_eq!(store.count("n", 7, 1, Duration::from_secs(1)).unwrap(), 43);
+        assert_eq!(store.read(&["n"]).unwrap(), [Some(Bytes::from_static(b"43"))]);
+        assert_eq!(store.take_back("n", 3, Duration::from_secs(1)).unwrap(), 40);
+        assert_eq!(store.count("n", 7, 3, Duration::from_secs(1)).unwrap(), 43);
         now.store(1_500, Ordering::SeqCst);
         assert_eq!(store.read(&["a", "c"]).unwrap(), [None, None]);
         assert_eq!(store.claim("c", b"3".to_vec(), Duration::from_secs(1)).unwrap(), None);
-        assert_eq!(store.count("n", 7, 1, Duration::from_secs(1)).unwrap(), 8);
+        assert_eq!(store.take_back("n", 3, Duration::from_secs(1)).unwrap(), 0);
+        assert_eq!(store.count("n", 7, 1, Duration::from_secs(1)).unwrap(), 1);
     }
 
     #[test]

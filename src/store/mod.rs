@@ -120,7 +120,7 @@ impl Store {
     pub fn state(&self) -> watch::Receiver<StoreState> {
         match &self.backend {
             Backend::Redis(store) => store.state(),
-            Backend::Memory(_) => watch::channel(StoreState::Up).1,
+            Backend::Memory(store) => store.state(),
         }
     }
 
@@ -132,7 +132,7 @@ impl Store {
         }
     }
 
-    /// The values under `names`, in their order, in one round trip.
+    /// The values under `names`, in their order, in one round trip; of a number its decimal digits.
     ///
     /// # Errors
     /// The store cannot be used.
@@ -208,6 +208,19 @@ impl Store {
             }
         };
         self.counted("count", counted)
+    }
+
+    /// Takes `by` back from the number under `name`, which is to have been counted there before; what it is then, never
+    /// less than nothing. A number that the store lost meanwhile is nothing.
+    ///
+    /// # Errors
+    /// As [`Store::claim`].
+    pub async fn take_back(&self, name: &str, by: u64, ttl: Duration) -> Result<u64, StoreError> {
+        let taken = match &self.backend {
+            Backend::Redis(store) => store.take_back(name, by, ttl).await,
+            Backend::Memory(store) => store.take_back(name, by, ttl),
+        };
+        self.counted("take_back", taken)
     }
 
     fn counted<T>(&self, operation: &'static str, outcome: Result<T, StoreError>) -> Result<T, StoreError> {

@@ -77,6 +77,7 @@ pub struct Metrics {
     paused: Family<Labels<1>, Gauge>,
     adaptive_factor: Gauge<f64, AtomicU64>,
     oldest_answer: Gauge,
+    limit_reservations: Family<Labels<1>, Counter>,
     housekeeping: HousekeepingGauges,
 }
 
@@ -112,6 +113,7 @@ impl Metrics {
             paused: Family::default(),
             adaptive_factor: Gauge::default(),
             oldest_answer: Gauge::default(),
+            limit_reservations: Family::default(),
             housekeeping: HousekeepingGauges::default(),
         };
         metrics.register();
@@ -218,6 +220,11 @@ impl Metrics {
             Unit::Seconds,
             self.oldest_answer.clone(),
         );
+        registry.register(
+            "limit_reservations",
+            "Reservations of requests of a caller's limit in the store, by outcome: granted, partly, none, away",
+            self.limit_reservations.clone(),
+        );
         self.housekeeping.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
@@ -313,6 +320,11 @@ impl Metrics {
     /// A call was not made for lack of budget.
     pub fn permit_refused(&self, reason: &'static str) {
         self.permits_refused.get_or_create(&[("reason", reason)]).inc();
+    }
+
+    /// Requests of a caller's limit were to be reserved in the store: `granted`, `partly`, `none` or `away`.
+    pub fn limit_reserved(&self, outcome: &'static str) {
+        self.limit_reservations.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// How it stands with the upstream now.

@@ -123,6 +123,24 @@ impl RedisStore {
         u64::try_from(counted?.0).map_err(|_| StoreError::Refused)
     }
 
+    /// The same with a negative number, and in place of one that was lost there is nothing left. Below nothing it would let
+    /// others count on from there: what is too little is added again.
+    pub(super) async fn take_back(&self, name: &str, by: u64, ttl: Duration) -> Result<u64, StoreError> {
+        let by = i64::try_from(by).map_err(|_| StoreError::Refused)?;
+        let mut commands = Pipeline::with_capacity(2);
+        commands.cmd("SET").arg(name).arg(by).arg("NX").arg("PX").arg(millis(ttl)).ignore();
+        commands.cmd("INCRBY").arg(name).arg(-by);
+        let left = self
+            .link
+            .run("INCRBY", |mut connection| async move { commands.query_async::<(i64,)>(&mut connection).await })
+            .await?
+            .0;
+        if left >= 0 {
+            return Ok(left.unsigned_abs());
+        }
+        self.count(name, 0, left.unsigned_abs(), ttl).await
+    }
+
     pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
         let unlink = Cmd::unlink(names);
         self.link.run("UNLINK", |mut connection| async move { unlink.query_async(&mut connection).await }).await
