@@ -12,7 +12,10 @@ use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use stratus::cache::{Answer, Cache, Content, Origin, Windows};
+use stratus::consumers::{Consumers, entry, generate_key, parse};
 use stratus::crypto::{Keyring, Padding, RecordName, Times};
+use stratus::limits::{Addresses, Limits, Meter};
+use stratus::telemetry::Metrics;
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
@@ -119,6 +122,36 @@ fn cache_get_store_hit(bencher: Bencher<'_, '_>) {
 fn cache_recall_memory_hit(bencher: Bencher<'_, '_>) {
     let (_runtime, cache, query) = filled_cache(1 << 20);
     bencher.bench_local(|| cache.recall(black_box(&query)).expect("memory has it"));
+}
+
+/// Whose key a request brings, among a thousand.
+#[divan::bench]
+fn consumer_find(bencher: Bencher<'_, '_>) {
+    let key = generate_key().expect("random bytes");
+    let others = (0..1_000_u32).map(|other| entry(&format!("other-{other}"), 600, &other.to_be_bytes(), None));
+    let text: String = others.chain([entry("kiosk", 600, key.as_bytes(), None)]).collect();
+    let consumers = Consumers::new(parse(&text).expect("entries"), None);
+    bencher.bench_local(|| consumers.find(black_box(key.as_bytes()), black_box(NOW_MS)).expect("its key"));
+}
+
+/// One request of a caller who is far from his limit.
+#[divan::bench]
+fn limit_take(bencher: Bencher<'_, '_>) {
+    let limits = limits();
+    let meter = Meter::new("kiosk".to_owned(), u32::MAX);
+    bencher.bench_local(|| limits.try_take(black_box(&meter)));
+}
+
+/// The same by address.
+#[divan::bench]
+fn limit_take_by_address(bencher: Bencher<'_, '_>) {
+    let limits = limits();
+    let addresses = Addresses::new(Arc::clone(&limits), u32::MAX);
+    bencher.bench_local(|| limits.try_take(&addresses.meter(black_box(CALLER))));
+}
+
+fn limits() -> Arc<Limits> {
+    Limits::new(fixture::notes(ring()), 1, Metrics::new())
 }
 
 /// The one call that is measured above.

@@ -2,16 +2,17 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
-use crate::http::{self, AdminState, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT};
+use crate::http::{self, AdminState, Guard, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
+use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
 use crate::telemetry::Metrics;
@@ -84,6 +85,7 @@ async fn heed_new_keys(mut replaced: watch::Receiver<()>, upstream: Weak<Upstrea
 pub struct App {
     listeners: Listeners,
     server: ServerConfig,
+    guard: Guard,
     cache: Cache,
     metrics: Arc<Metrics>,
     admin: AdminState,
@@ -104,7 +106,9 @@ impl App {
         let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone())?);
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
         let keyring = config.keyring;
-        let notes = Notebook { store, keyring, clock };
+        let notes = Notebook { store, keyring, clock: clock.clone() };
+        let limits = limits::Limits::new(notes.clone(), config.upstream.budget.max_replicas, Arc::clone(&metrics));
+        let guard = Guard::new(config.access, limits, clock);
         let upstream = Upstream::new(client, config.upstream.budget, notes.clone(), Arc::clone(&metrics));
         let upstream = Arc::new(upstream);
         if let Some(key) = &upstream_key {
@@ -122,6 +126,7 @@ impl App {
             files: reloading.clone(),
             upstream: Arc::new(move || upstream.report()),
             started,
+            wrong_tokens: WrongTokens::default(),
         };
         for warning in &config.warnings {
             tracing::warn!("{warning}");
@@ -134,7 +139,7 @@ impl App {
         if let Some(Advice { what, fix }) = notes.store.refusal() {
             return Err(StartError::Privileges { what, fix });
         }
-        Ok(Self { listeners, server: config.server, cache, metrics, admin, reloading, stopping })
+        Ok(Self { listeners, server: config.server, guard, cache, metrics, admin, reloading, stopping })
     }
 
     /// Where apps reach it.
@@ -172,7 +177,7 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        let routes = http::public(&self.server, self.cache, self.metrics);
+        let routes = http::public(&self.server, self.guard, self.cache, self.metrics);
         let limits = Limits {
             max_connections: self.server.max_connections,
             header_timeout: HEADER_TIMEOUT,

@@ -7,8 +7,10 @@
 //! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query::parse`] makes one canonical question of the path and the
 //!    parameters, and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
 //!    given, too, and steps 6 and 7 happen behind it, once.
-//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, the time limit, CORS, the router and
-//!    `weather`, the handler. What is wrong ends there, before any cache or network.
+//!    Before that [`http`] `guard` finds out who asks, a consumer by its key ([`consumers`]) or an address, and whether it may,
+//!    now ([`limits`]).
+//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, the time limit, CORS, the router, the same
+//!    `guard`, and `weather`, the handler. What is wrong ends there, before any cache or network.
 //! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics.
 //! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
@@ -25,7 +27,8 @@
 //!
 //! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
 //! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words
-//! they share and does no I/O. `rights` is the one list of what the user in Redis may do: `provision` writes it down,
+//! they share and does no I/O. [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache.
+//! `rights` is the one list of what the user in Redis may do: `provision` writes it down,
 //! `store` holds Redis to it. [`reload`] and [`hardening`] know nobody: the first reads files again while the service runs,
 //! the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait, [`weather::Source`].
 //! `tests/architecture.rs` holds every file to this.
@@ -35,10 +38,12 @@ pub mod cache;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod consumers;
 pub mod crypto;
 pub mod demo;
 pub mod hardening;
 pub mod http;
+pub mod limits;
 pub mod provision;
 pub mod reload;
 pub mod rights;

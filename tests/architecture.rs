@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -16,6 +16,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "app",
             "clock",
             "config",
+            "consumers",
             "crypto",
             "demo",
             "hardening",
@@ -26,13 +27,15 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "weather",
         ],
     ),
-    ("app", &["cache", "clock", "config", "http", "reload", "store", "telemetry", "upstream"]),
-    ("config", &["cache", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
+    ("app", &["cache", "clock", "config", "http", "limits", "reload", "store", "telemetry", "upstream"]),
+    ("config", &["cache", "consumers", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
     ("demo", &["config", "http", "provision"]),
-    ("http", &["cache", "reload", "telemetry", "weather"]),
+    ("http", &["cache", "clock", "consumers", "limits", "reload", "telemetry", "weather"]),
+    ("consumers", &["limits", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
     ("store", &["clock", "crypto", "reload", "rights", "secret", "telemetry"]),
     ("upstream", &["clock", "crypto", "reload", "store", "telemetry", "weather"]),
+    ("limits", &["crypto", "store", "telemetry", "weather"]),
     ("provision", &["crypto", "rights"]),
     ("rights", &[]),
     ("crypto", &[]),

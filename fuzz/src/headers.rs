@@ -1,25 +1,29 @@
 //! Requests as callers and operators may write them: every answer is one of the contract, and none repeats anything of its
 //! request but a well-formed request id.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use secrecy::SecretString;
 use stratus::cache::{Cache, CacheConfig, Policy};
 use stratus::clock::Clock;
+use stratus::consumers::{Consumers, PER_MINUTE, entry, generate_key, parse};
 use stratus::crypto::{Keyring, generate_key_line};
-use stratus::http::{AdminState, Routes, ServerConfig, admin, fuzzing, public};
+use stratus::http::{
+    AccessConfig, AdminState, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens, admin,
+    fuzzing, public,
+};
+use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
 use stratus::store::{Notebook, Store, StoreConfig};
 use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
-use stratus::weather::{Caller, Fetched, Fetching, Location, Purpose, Query, Source, SourceError};
+use stratus::weather::{Fetched, Fetching, Location, Purpose, Query, Source, SourceError};
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
 
 use super::input::Input;
 
@@ -29,42 +33,53 @@ const ORIGIN: &str = "https://app.example";
 const LIMIT: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 1 << 20;
 /// Of callers' answers; 500 is the service's own mistake and none of the contract.
-const PUBLIC: [u16; 9] = [200, 304, 400, 404, 405, 429, 502, 503, 504];
+const PUBLIC: [u16; 11] = [200, 304, 400, 401, 403, 404, 405, 429, 502, 503, 504];
 /// Of operators' answers.
-const OPERATORS: [u16; 7] = [200, 400, 401, 403, 404, 405, 503];
+const OPERATORS: [u16; 8] = [200, 400, 401, 403, 404, 405, 429, 503];
+/// The proxy that is believed.
+const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// One service with two sets of public routes: any origin may read the answers of the first, one that of the second.
+/// One service with three sets of public routes: any origin may read the answers of the first, one that of the second, and
+/// only one who has a key those of the third.
 struct Service {
     runtime: Runtime,
     open: Routes,
     listed: Routes,
-    operators: Router,
+    closed: Routes,
+    operators: Routes,
     /// Of the operators, random in each process.
     token: String,
+    /// Of a consumer, likewise.
+    key: String,
+    /// Each request of an operator comes from another address, so that none is refused for the wrong tokens of others.
+    requests: u32,
 }
 
-/// The first line is `a` (any origin), `l` (listed origin) or `o` (operators), the method and the address; then there are
-/// header lines, and after an empty one the body. A `^` is the operators' token.
+/// The first line is `a` (any origin), `l` (listed origin), `k` (with a key) or `o` (operators), the method and the address;
+/// then there are header lines, and after an empty one the body. A `^` is the operators' token, a `|` a consumer's key.
 pub fn check(data: &[u8]) {
     static SERVICE: OnceLock<Mutex<Service>> = OnceLock::new();
     let service = SERVICE.get_or_init(|| Mutex::new(Service::start()));
-    let service = service.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut service = service.lock().unwrap_or_else(PoisonError::into_inner);
+    service.requests = service.requests.wrapping_add(1);
+    let service = &*service;
 
     let text = replaced(data, b'~', CANARY);
     let mut input = Input::new(&text);
     let mut line = Input::new(input.until(b"\n"));
     let routes = line.until(b" ");
     let (Ok(method), Ok(uri)) = (Method::from_bytes(line.until(b" ")), Uri::try_from(line.rest())) else { return };
-    let headers = headers(&mut input, &service.token);
+    let headers = headers(&mut input, &service.token, &service.key);
     let mut request = Request::new(Body::from(input.rest().to_vec()));
     (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method.clone(), uri, headers.clone());
 
     let public = routes != b"o";
     let (response, body) = service.runtime.block_on(async {
         let response = match routes {
-            b"o" => service.operators.clone().oneshot(request).await.unwrap_or_else(|never| match never {}),
-            b"l" => fuzzing::answer(&service.listed, request, Caller(1)).await,
-            _ => fuzzing::answer(&service.open, request, Caller(1)).await,
+            b"o" => fuzzing::answer(&service.operators, request, Ipv4Addr::from_bits(service.requests).into()).await,
+            b"l" => fuzzing::answer(&service.listed, request, PROXY).await,
+            b"k" => fuzzing::answer(&service.closed, request, PROXY).await,
+            _ => fuzzing::answer(&service.open, request, PROXY).await,
         };
         let (parts, body) = response.into_parts();
         let body = to_bytes(body, MOST_BYTES).await.expect("a body that is there already");
@@ -73,10 +88,11 @@ pub fn check(data: &[u8]) {
     let allowed: &[u16] = if public { &PUBLIC } else { &OPERATORS };
     assert!(allowed.contains(&response.status().as_u16()), "{response:?} {body}");
     let id = has_its_id(&headers, &response);
-    repeats_nothing(&response, &body, &id, &service.token);
+    repeats_nothing(&response, &body, &id, &[&service.token, &service.key]);
     if response.status().is_client_error() || response.status().is_server_error() {
         is_a_problem(&response, &method, &body, &id);
     } else if public {
+        assert!(routes != b"k" || brings(&headers, &service.key) || method == Method::OPTIONS, "{headers:?}");
         is_what_was_accepted(&headers, &response);
     } else {
         is_authorised(&headers, &response, &body, &service.token);
@@ -84,7 +100,7 @@ pub fn check(data: &[u8]) {
 }
 
 /// Lines that are no headers are left out, as a listener would refuse them.
-fn headers(input: &mut Input<'_>, token: &str) -> HeaderMap {
+fn headers(input: &mut Input<'_>, token: &str, key: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     loop {
         let line = input.until(b"\n");
@@ -92,7 +108,7 @@ fn headers(input: &mut Input<'_>, token: &str) -> HeaderMap {
             return headers;
         }
         let mut line = Input::new(line);
-        let (name, value) = (line.until(b": "), replaced(line.rest(), b'^', token));
+        let (name, value) = (line.until(b": "), replaced(&replaced(line.rest(), b'^', token), b'|', key));
         if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(&value)) {
             headers.append(name, value);
         }
@@ -117,15 +133,23 @@ fn has_its_id(request: &HeaderMap, response: &Response<()>) -> String {
     String::from_utf8_lossy(id).into_owned()
 }
 
-fn repeats_nothing(response: &Response<()>, body: &str, id: &str, token: &str) {
+/// Whether the key is in one of the two headers for it.
+fn brings(request: &HeaderMap, key: &str) -> bool {
+    let has = |value: &HeaderValue| {
+        value.as_bytes().ends_with(key.as_bytes()) || value.as_bytes().trim_ascii() == key.as_bytes()
+    };
+    ["authorization", "x-api-key"].iter().any(|name| request.get(*name).is_some_and(has))
+}
+
+fn repeats_nothing(response: &Response<()>, body: &str, id: &str, secrets: &[&str]) {
     for (name, value) in response.headers() {
         let value = String::from_utf8_lossy(value.as_bytes());
         assert!(name == "x-request-id" || !value.contains(CANARY), "{name}: {value}");
         // An id is the caller's choice, so it may be the token.
-        assert!(name == "x-request-id" || !value.contains(token), "{name}: {value}");
+        assert!(name == "x-request-id" || !secrets.iter().any(|secret| value.contains(secret)), "{name}: {value}");
     }
     let rest = body.replace(&format!("\"request_id\":\"{id}\""), "");
-    assert!(!rest.contains(CANARY) && !rest.contains(token), "{body}");
+    assert!(!rest.contains(CANARY) && !secrets.iter().any(|secret| rest.contains(secret)), "{body}");
 }
 
 fn is_a_problem(response: &Response<()>, method: &Method, body: &str, id: &str) {
@@ -183,8 +207,15 @@ impl Service {
         let _inside = runtime.enter();
         let (metrics, clock) = (Metrics::new(), Clock::system());
         let store = Store::start(StoreConfig::Memory, clock.clone(), Arc::clone(&metrics));
-        let notes = Notebook { store, keyring: Arc::new(Keyring::ephemeral().expect("random bytes")), clock };
+        let keyring = Arc::new(Keyring::ephemeral().expect("random bytes"));
+        let notes = Notebook { store, keyring, clock: clock.clone() };
+        let limits = Limits::new(notes.clone(), 1, Arc::clone(&metrics));
         let cache = Cache::start(settings(), notes, Arc::new(Stub), Arc::clone(&metrics));
+        let key = generate_key().expect("random bytes").to_string();
+        let guard = |required, anonymous_per_minute| {
+            let access = access(&key, required, anonymous_per_minute);
+            Guard::new(access, Arc::clone(&limits), clock.clone())
+        };
         let server = |origin: &str| ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             request_timeout: LIMIT,
@@ -200,15 +231,27 @@ impl Service {
             files: Reloader::default().start(),
             upstream: Arc::new(report),
             started: Instant::now(),
+            wrong_tokens: WrongTokens::default(),
         };
         Self {
-            open: public(&server("*"), cache.clone(), Arc::clone(&metrics)),
-            listed: public(&server(ORIGIN), cache, metrics),
-            operators: admin(operators, LIMIT),
+            open: public(&server("*"), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
+            listed: public(&server(ORIGIN), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
+            closed: public(&server("*"), guard(true, 1_000), cache, metrics),
+            operators: admin(operators, LIMIT).into(),
             token,
+            key,
+            requests: 0,
             runtime,
         }
     }
+}
+
+/// One consumer, who may ask as often as there is time for.
+fn access(key: &str, required: bool, anonymous_per_minute: u32) -> AccessConfig {
+    let entry = entry("one", *PER_MINUTE.end(), key.as_bytes(), None);
+    let entries = parse(&entry).expect("an entry");
+    let proxies = TrustedProxies { networks: vec![PROXY.into()], header: ForwardedHeader::Forwarded };
+    AccessConfig { required, consumers: Some(Live::new(Consumers::new(entries, None))), anonymous_per_minute, proxies }
 }
 
 /// Freshness ends while a run of some minutes lasts; the memory level is small, so that it overflows.

@@ -51,7 +51,8 @@ start_redis() {
   ready redis-server grep -q 'Ready to accept connections' "$work/redis-server.log"
 }
 
-# start_stratus NAME BACKEND CACHE-SETTINGS: as it comes, but nothing expires while it is measured.
+# start_stratus NAME BACKEND CACHE-SETTINGS [ACCESS-SETTINGS]: as it comes, but nothing expires while it is measured, and the
+# limits of callers, which count every request, are beyond what a load can reach.
 start_stratus() {
   local listening
   cat >"$work/$1.toml" <<TOML
@@ -69,6 +70,9 @@ budget_per_month = 0
 fresh_secs = 86400
 jitter_percent = 0
 $3
+[access]
+anonymous_per_minute = 10000000
+${4:-}
 [store]
 backend = "$2"
 [redis]
@@ -88,6 +92,14 @@ TOML
   public[$1]=$(sed -E 's/.*"public":"([^"]+)".*/\1/' <<<"$listening")
   admin[$1]=$(sed -E 's/.*"admin":"([^"]+)".*/\1/' <<<"$listening")
   [ "$(counter "$1" stratus_store_up)" = 1 ] || { tail -5 "$work/$1.log" >&2; fail "$1 cannot use its store"; }
+}
+
+# One consumer, whose key is in the file `key`, and the header with it in `authorization`.
+make_consumer() {
+  "$program" consumer new bench --per-minute 10000000 2>/dev/null >"$work/consumer"
+  head -1 "$work/consumer" | tr -d '\n' >"$work/key"
+  tail -n +2 "$work/consumer" >"$work/consumers.toml"
+  printf 'Authorization: Bearer %s' "$(<"$work/key")" >"$work/authorization"
 }
 
 # In front of Stratus, so that it has the same answers. Two servers in one process: without and with an access log. Of

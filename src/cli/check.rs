@@ -59,6 +59,7 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
     report.add("addresses", addresses(&config).await);
     let ids = config.keyring.ids();
     report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids[0])));
+    consumers(&mut report, &config);
     match &config.store {
         StoreConfig::Memory | StoreConfig::Shared(_) => {
             report.add("store", Ok("memory: records end with the process".to_owned()))
@@ -75,6 +76,25 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
     }
     upstream(&mut report, config).await;
     if report.failed { Err(Failed(1)) } else { Ok(()) }
+}
+
+fn consumers(report: &mut Report, config: &Config) {
+    let Some(consumers) = &config.access.consumers else { return };
+    let (consumers, now) = (consumers.load(), SystemTime::now());
+    let now_ms = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis().try_into().unwrap_or(u64::MAX);
+    if consumers.is_empty() && config.access.required {
+        let fix = "add an entry that `stratus consumer new NAME` prints, or set access.required = false";
+        return report.add("consumers", Err(advice("nobody has a key, and nobody is answered without one", fix)));
+    }
+    report.add("consumers", Ok(format!("{} in the file", consumers.len())));
+    let Some((name, end)) = consumers.next_end(now_ms) else { return };
+    let left = Duration::from_millis(end - now_ms);
+    if left < RENEW_BEFORE {
+        let days = left.as_secs() / 86_400;
+        say(format!(
+            "note  consumers: a key of {name} ends in {days} days; give it a second one with `stratus consumer new`"
+        ));
+    }
 }
 
 async fn addresses(config: &Config) -> Verdict {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod check;
+mod consumers;
 mod keys;
 mod run;
 
@@ -60,6 +61,9 @@ enum Command {
     /// Encryption keys
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Keys for apps
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
     /// Forget what is cached about places, on the running service
     Purge {
         /// Places, as in /weather/{location}; put `--` before one that begins with a minus sign
@@ -116,6 +120,21 @@ enum KeyCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum ConsumerCommand {
+    /// Make a consumer key: print it once, and the entry for the consumers file, which holds only its digest
+    New {
+        /// What to call the app: letters, digits, dots, hyphens, underscores
+        name: String,
+        /// Requests that it may make in any minute, over all replicas
+        #[arg(long, value_name = "N", default_value_t = 600)]
+        per_minute: u32,
+        /// From when on the key is none any more: 2027-01-01 (UTC) or 2027-01-01T12:00:00Z
+        #[arg(long, value_name = "DATE")]
+        expires: Option<String>,
+    },
+}
+
 /// How long what is left in the background may take at the very end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -137,6 +156,9 @@ pub fn main() -> ExitCode {
         Command::Key(KeyCommand::Add { file, standby }) => keys::add(&file, standby),
         Command::Key(KeyCommand::Promote { file, id }) => keys::promote(&file, &id),
         Command::Key(KeyCommand::Retire { file, id }) => keys::retire(&file, &id),
+        Command::Consumer(ConsumerCommand::New { name, per_minute, expires }) => {
+            consumers::new(&name, per_minute, expires.as_deref())
+        }
         Command::Purge { locations, all, config } => block_on(admin::purge(config.sources(), locations, all)),
         Command::Healthcheck(config) => block_on(admin::healthcheck(config.sources())),
     };

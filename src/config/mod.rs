@@ -1,5 +1,6 @@
 //! Configuration: defaults, files, environment, merged; each module's own settings, checked; all faults in one report.
 
+mod access;
 mod reader;
 mod redis;
 mod unbuilt;
@@ -15,7 +16,7 @@ use url::{Host, Url};
 
 use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
-use crate::http::{AdminConfig, ServerConfig};
+use crate::http::{AccessConfig, AdminConfig, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::Secret;
 use crate::store::StoreConfig;
@@ -23,10 +24,11 @@ use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
 
+use access::{access, allow_origins};
 pub use reader::Fault;
 use reader::Reader;
 use redis::redis;
-use unbuilt::{refuse_unbuilt, unenforced};
+use unbuilt::refuse_unbuilt;
 
 /// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
 const LOAD_GRACE: Duration = Duration::from_secs(1);
@@ -76,6 +78,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// The operators' listener.
     pub admin: AdminConfig,
+    /// Who may ask.
+    pub access: AccessConfig,
     /// OpenWeatherMap.
     pub upstream: UpstreamConfig,
     /// How long answers are kept.
@@ -102,9 +106,11 @@ impl Config {
         let mut reader = Reader::new(sources);
         let server = server(&mut reader);
         let admin = admin(&mut reader);
+        refuse_open_door(&mut reader, &admin);
         if server.listen == admin.listen && server.listen.port() != 0 {
             reader.fault("admin.listen", "is the same address as server.listen: give it another port");
         }
+        let access = access(&mut reader);
         let upstream = upstream(&mut reader);
         let upstream_timeout = upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.client.timeout);
         let cache = cache(&mut reader, upstream_timeout, server.request_timeout);
@@ -118,7 +124,6 @@ impl Config {
         let log = log(&mut reader);
         refuse_unbuilt(&mut reader);
         let mut warnings = reader.insecure();
-        warnings.extend(unenforced(&mut reader));
         if let Some(upstream) = &upstream
             && cache.wait_timeout <= upstream.client.timeout
         {
@@ -130,7 +135,7 @@ impl Config {
         let reloader = reader.finish()?;
         match (upstream, store, keyring) {
             (Some(upstream), Some(store), Some(keyring)) => {
-                Ok(Self { server, admin, upstream, cache, store, keyring, log, reloader, warnings })
+                Ok(Self { server, admin, access, upstream, cache, store, keyring, log, reloader, warnings })
             }
             // What is not there is a fault.
             _ => Err(Vec::new()),
@@ -165,22 +170,24 @@ fn admin(reader: &mut Reader) -> AdminConfig {
     AdminConfig { listen: address(reader, "admin.listen"), token: reader.live_secret("admin.token") }
 }
 
-fn server(reader: &mut Reader) -> ServerConfig {
-    let allow_origins = reader.list("server.allow_origins");
-    for origin in &allow_origins {
-        let is_origin = origin == "*"
-            || Url::parse(origin).is_ok_and(|url| url.has_host() && url.origin().ascii_serialization() == *origin);
-        if !is_origin {
-            let what = "has an entry that is neither \"*\" nor an origin such as https://app.example";
-            reader.fault("server.allow_origins", what);
-        }
+/// Beyond loopback only with a token.
+fn refuse_open_door(reader: &mut Reader, admin: &AdminConfig) {
+    let is_open = admin.token.is_none() && !admin.listen.ip().to_canonical().is_loopback();
+    // A token that is there and faulty is told already.
+    if is_open && !reader.is_faulty_secret("admin.token") {
+        let what = "is reached from other machines, and there is no token: give admin.token_file (`stratus init` makes one), \
+                    or listen on loopback";
+        reader.fault("admin.listen", what);
     }
+}
+
+fn server(reader: &mut Reader) -> ServerConfig {
     ServerConfig {
         listen: address(reader, "server.listen"),
         request_timeout: reader.millis("server.request_timeout_ms"),
         max_connections: usize::try_from(reader.number("server.max_connections", 1..=1_000_000)).unwrap_or(usize::MAX),
         drain: reader.secs("server.drain_secs", 0),
-        allow_origins,
+        allow_origins: allow_origins(reader),
     }
 }
 

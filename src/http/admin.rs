@@ -1,27 +1,30 @@
 //! The operators' listener: health, metrics, status, purge.
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use axum::Router;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::HeaderValue;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
-use axum::http::{HeaderMap, HeaderValue};
+use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use serde_json::json;
 use subtle::ConstantTimeEq;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::WrongTokens;
+use super::guard::{Peer, bearer};
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
 use crate::reload::{Live, Reloading};
 use crate::telemetry::{Metrics, UpstreamReport};
-use crate::weather::Location;
+use crate::weather::{Caller, Location};
 
 /// A purge names one place; nothing longer belongs here.
 const MAX_BODY_BYTES: usize = 4_096;
@@ -43,15 +46,19 @@ pub struct AdminState {
     pub upstream: Arc<dyn Fn() -> UpstreamReport + Send + Sync>,
     /// When the service started.
     pub started: Instant,
+    /// Who has tried wrong tokens.
+    pub wrong_tokens: WrongTokens,
 }
 
 pub(super) fn routes(state: AdminState) -> Router {
+    let changing =
+        Router::new().route("/purge", post(purge)).route_layer(from_fn_with_state(state.clone(), with_token));
     Router::new()
+        .merge(changing)
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .route("/purge", post(purge))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .with_state(state)
 }
@@ -111,12 +118,7 @@ struct Purge {
     all: Option<bool>,
 }
 
-async fn purge(
-    State(state): State<AdminState>,
-    headers: HeaderMap,
-    body: Result<Bytes, BytesRejection>,
-) -> Result<Response, Problem> {
-    authorise(state.token.as_ref(), &headers)?;
+async fn purge(State(state): State<AdminState>, body: Result<Bytes, BytesRejection>) -> Result<Response, Problem> {
     let form = "the body is {\"location\":\"London\"} or {\"all\":true}";
     let body = body.map_err(|_| Problem::invalid_body(form))?;
     let purge: Purge = serde_json::from_slice(&body).map_err(|_| Problem::invalid_body(form))?;
@@ -136,17 +138,30 @@ async fn purge(
     Ok(Json(answer).into_response())
 }
 
-/// Compares in constant time: how long it takes says nothing about the token.
-fn authorise(token: Option<&Live<SecretString>>, headers: &HeaderMap) -> Result<(), Problem> {
-    let token = token.ok_or_else(Problem::admin_token_not_set)?.load();
-    // The name of the scheme is the same in any case (RFC 9110, section 11.1).
-    let given = headers
-        .get(AUTHORIZATION)
-        .and_then(|value| value.as_bytes().split_at_checked(b"Bearer ".len()))
-        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(b"Bearer "))
-        .map(|(_, token)| token);
-    match given {
-        Some(given) if bool::from(given.ct_eq(token.expose_secret().as_bytes())) => Ok(()),
-        _ => Err(Problem::invalid_key("this needs the header `Authorization: Bearer <admin token>`")),
+/// Lets only those through who have the token. Compares in constant time: how long it takes says nothing about the token.
+async fn with_token(
+    State(state): State<AdminState>,
+    Extension(peer): Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let token = state.token.as_ref().ok_or_else(Problem::admin_token_not_set)?.get();
+    let (caller, now) = (Caller::from(peer.0), Instant::now());
+    if let Some(wait) = state.wrong_tokens.refused_for(caller, now) {
+        return Err(Problem::too_many_tokens(wait));
     }
+    let given = request.headers().get(AUTHORIZATION);
+    let matches =
+        |token: &[u8]| given.and_then(|given| bearer(given.as_bytes())).is_some_and(|given| given.ct_eq(token).into());
+    if matches(token.expose_secret().as_bytes()) {
+        return Ok(next.run(request).await);
+    }
+    if given.is_some() {
+        let is_last = state.wrong_tokens.note(caller, now);
+        tracing::warn!(from = %peer.0, "a wrong admin token");
+        if is_last {
+            tracing::warn!(from = %peer.0, "too many wrong admin tokens: none from there is looked at for a minute");
+        }
+    }
+    Err(Problem::invalid_key("this needs the header `Authorization: Bearer <admin token>`"))
 }

@@ -4,6 +4,7 @@
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -20,11 +21,12 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use tower::Service;
 
-use super::observe::{Asked, Observation, WEATHER, X_REQUEST_ID, method, request_id, with_body};
+use super::guard::{Admission, Admitted, Asker, Guard, Peer, Rejected, vary_by_key};
+use super::observe::{Asked, Observation, Told, WEATHER, X_REQUEST_ID, method, request_id, with_body};
 use super::{EXPOSED, weather};
 use crate::cache::Cache;
 use crate::telemetry::Metrics;
-use crate::weather::{Caller, Query};
+use crate::weather::Query;
 
 /// An answer at once, or later.
 pub(super) type Answering =
@@ -49,7 +51,7 @@ impl Routes {
     }
 
     /// Answers; what has to wait holds `held` until its answer.
-    pub(super) fn answer<B, T>(&self, mut request: Request<B>, caller: Caller, held: impl FnOnce() -> T) -> Answering
+    pub(super) fn answer<B, T>(&self, mut request: Request<B>, peer: IpAddr, held: impl FnOnce() -> T) -> Answering
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
         T: Send + 'static,
@@ -58,18 +60,20 @@ impl Routes {
             // A fault of ours must not cost the caller the connection: the other ways of answering tell it.
             && let Some(question) = catch_unwind(AssertUnwindSafe(|| direct.question(&request))).unwrap_or_default()
         {
-            let hit = catch_unwind(AssertUnwindSafe(|| direct.hit(&question, request.headers())));
-            if let Some(response) = hit.unwrap_or_default() {
-                return Either::Left(ready(Ok(response)));
-            }
+            let decided = catch_unwind(AssertUnwindSafe(|| direct.at_once(&question, peer, request.headers())));
+            let admission = match decided {
+                Ok(Decided::Answer(response)) => return Either::Left(ready(Ok(*response))),
+                Ok(Decided::Load(admission)) => admission,
+                Err(_) => return Either::Left(ready(Ok(direct.break_down(question.asked(request.headers()))))),
+            };
             let (direct, held) = (Arc::clone(direct), held());
             return Either::Right(Box::pin(async move {
                 let _held = held;
-                Ok(direct.wait(question, caller, request).await)
+                Ok(direct.wait(question, admission, request).await)
             }));
         }
         let (mut router, held) = (self.router.clone(), held());
-        request.extensions_mut().insert(caller);
+        request.extensions_mut().insert(Peer(peer));
         let answer = router.call(request.map(Body::new));
         Either::Right(Box::pin(async move {
             let _held = held;
@@ -84,8 +88,17 @@ impl Routes {
     }
 }
 
+/// What can be said without waiting.
+enum Decided {
+    /// The answer.
+    Answer(Box<Response>),
+    /// It has to be waited for, by somebody who may or has yet to be let in.
+    Load(Admission),
+}
+
 /// Answers plain questions.
 pub(super) struct Direct {
+    guard: Arc<Guard>,
     cache: Cache,
     metrics: Arc<Metrics>,
     /// What pages of other origins may read.
@@ -109,7 +122,7 @@ impl Question {
 }
 
 impl Direct {
-    pub(super) fn new(cache: Cache, metrics: Arc<Metrics>, any_origin: bool) -> Self {
+    pub(super) fn new(guard: Arc<Guard>, cache: Cache, metrics: Arc<Metrics>, any_origin: bool) -> Self {
         let mut cors = HeaderMap::new();
         let exposed: Vec<_> = EXPOSED.iter().map(|name| name.as_str().to_owned()).collect();
         // Of header names, which are all visible ASCII.
@@ -119,10 +132,13 @@ impl Direct {
         } else {
             cors.insert(VARY, HeaderValue::from_static("origin"));
         }
+        if guard.requires_key() {
+            vary_by_key(&mut cors);
+        }
         let mut constant = weather::constant_headers();
         constant.extend(cors.clone());
         constant.insert(X_REQUEST_ID, HeaderValue::from_static(""));
-        Self { cache, metrics, cors, constant, any_origin }
+        Self { guard, cache, metrics, cors, constant, any_origin }
     }
 
     /// The question, if nothing about it is odd.
@@ -142,27 +158,72 @@ impl Direct {
         Some(Question { began, method: method(request.method()), query })
     }
 
+    /// What can be said without asking a store: no, or what memory has.
+    fn at_once(&self, question: &Question, peer: IpAddr, headers: &HeaderMap) -> Decided {
+        let admitted = match self.guard.try_admit(peer, headers) {
+            Admission::Decided(Ok(admitted)) => admitted,
+            Admission::Decided(Err(rejected)) => {
+                return Decided::Answer(Box::new(self.refuse(&rejected, question.asked(headers))));
+            }
+            undecided => return Decided::Load(undecided),
+        };
+        match self.hit(question, &admitted, headers) {
+            Some(response) => Decided::Answer(Box::new(response)),
+            None => Decided::Load(Admission::Decided(Ok(admitted))),
+        }
+    }
+
+    fn refuse(&self, rejected: &Rejected, asked: Asked) -> Response {
+        let (response, word) = weather::refused(rejected.problem.clone());
+        let (mut response, code) = self.finished(response, &asked);
+        rejected.asker.tell(response.headers_mut());
+        asked.tell(&self.metrics, Told::of(&response, code, word, rejected.asker.consumer.as_deref()));
+        response
+    }
+
+    /// The service made a mistake.
+    fn break_down(&self, asked: Asked) -> Response {
+        let (response, word) = weather::broken();
+        let (response, code) = self.finished(response, &asked);
+        asked.tell(&self.metrics, Told::of(&response, code, word, None));
+        response
+    }
+
     /// The answer that memory has.
-    fn hit(&self, question: &Question, headers: &HeaderMap) -> Option<Response> {
+    fn hit(&self, question: &Question, admitted: &Admitted, headers: &HeaderMap) -> Option<Response> {
         let answer = self.cache.recall(&question.query)?;
         let asked = question.asked(headers);
         let (response, word) = weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone());
-        let (response, code) = self.finished(response, &asked);
-        asked.tell(&self.metrics, response.status().as_u16(), code, Some(word));
+        let (mut response, code) = self.finished(response, &asked);
+        admitted.asker.tell(response.headers_mut());
+        asked.tell(&self.metrics, Told::of(&response, code, word, admitted.asker.consumer.as_deref()));
         Some(response)
     }
 
-    /// The answer that memory does not have.
-    async fn wait<B>(&self, question: Question, caller: Caller, request: Request<B>) -> Response {
-        let observation = Observation::begin(&self.metrics, question.asked(request.headers()));
-        let got = AssertUnwindSafe(self.cache.load(question.query, caller)).catch_unwind().await;
-        let (response, word) = match got {
-            Ok(Ok(answer)) => weather::answered(&answer, self.cache.now_ms(), request.headers(), self.constant.clone()),
-            Ok(Err(error)) => weather::not_answered(error),
-            Err(_) => weather::broken(),
+    /// The answer that has to be waited for, be it that memory does not have it or that the guard has to ask the store.
+    async fn wait<B>(&self, question: Question, admission: Admission, request: Request<B>) -> Response {
+        let headers = request.headers();
+        let observation = Observation::begin(&self.metrics, question.asked(headers));
+        let answering = async {
+            let admitted = match admission {
+                Admission::Decided(decided) => decided,
+                Admission::Undecided(who) => self.guard.admit(who).await,
+            };
+            let Admitted { caller, asker } = match admitted {
+                Ok(admitted) => admitted,
+                Err(rejected) => return (weather::refused(rejected.problem), rejected.asker),
+            };
+            let answered = match self.cache.get(question.query, caller).await {
+                Ok(answer) => weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone()),
+                Err(error) => weather::not_answered(error),
+            };
+            (answered, asker)
         };
-        let (response, code) = self.finished(response, &observation.asked);
-        observation.end(response.status().as_u16(), code, Some(word));
+        let answered = AssertUnwindSafe(answering).catch_unwind().await;
+        let ((response, word), asker) = answered.unwrap_or_else(|_| (weather::broken(), Asker::default()));
+        let (mut response, code) = self.finished(response, &observation.asked);
+        asker.tell(response.headers_mut());
+        observation.end(Told::of(&response, code, word, asker.consumer.as_deref()));
         response
     }
 

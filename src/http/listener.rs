@@ -4,6 +4,7 @@
 //! ever.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,7 +20,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::direct::{Answering, Routes};
-use crate::weather::Caller;
 
 /// The usual [`Limits::header_timeout`]: enough for any network, and idle connections of apps are still reused.
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
@@ -65,7 +65,7 @@ pub async fn serve(
             accepted = accept(&listener, &places) => accepted,
             () = stopping.cancelled() => break,
         };
-        let (stream, caller, place) = match accepted {
+        let (stream, peer, place) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!("a connection could not be accepted: {error}");
@@ -75,7 +75,7 @@ pub async fn serve(
         };
         let (routes, stopping, cut) = (Arc::clone(&routes), stopping.clone(), cut.clone());
         connections.spawn(async move {
-            let ended = cut.run_until_cancelled_owned(converse(stream, caller, routes, limits, stopping)).await;
+            let ended = cut.run_until_cancelled_owned(converse(stream, peer, routes, limits, stopping)).await;
             if let Some(Err(error)) = ended {
                 tracing::debug!("a connection ended early: {error}");
             }
@@ -94,19 +94,19 @@ pub async fn serve(
 async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, Caller, Option<tokio::sync::OwnedSemaphorePermit>)> {
+) -> std::io::Result<(TcpStream, IpAddr, Option<tokio::sync::OwnedSemaphorePermit>)> {
     // The semaphore is never closed.
     let place = Arc::clone(places).acquire_owned().await.ok();
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, Caller::from(peer.ip()), place))
+    Ok((stream, peer.ip(), place))
 }
 
 /// Serves one connection to its end. When the service stops, a request in flight is still answered; a connection without
 /// one, be it idle or with half a head sent, gets a moment for what is being written and is closed.
 async fn converse(
     stream: TcpStream,
-    caller: Caller,
+    peer: IpAddr,
     routes: Arc<Routes>,
     limits: Limits,
     stopping: CancellationToken,
@@ -114,7 +114,7 @@ async fn converse(
     let in_flight = Arc::new(AtomicUsize::new(0));
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.write_timeout));
-    let service = Counted { routes, caller, in_flight: Arc::clone(&in_flight) };
+    let service = Counted { routes, peer, in_flight: Arc::clone(&in_flight) };
     let mut connection = std::pin::pin!(
         http1::Builder::new()
             .timer(TokioTimer::new())
@@ -140,7 +140,7 @@ async fn converse(
 /// The routes, counting the requests that are not answered yet.
 struct Counted {
     routes: Arc<Routes>,
-    caller: Caller,
+    peer: IpAddr,
     in_flight: Arc<AtomicUsize>,
 }
 
@@ -150,7 +150,7 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Counted {
     type Future = Answering;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
-        self.routes.answer(request, self.caller, || InFlight::one(&self.in_flight))
+        self.routes.answer(request, self.peer, || InFlight::one(&self.in_flight))
     }
 }
 

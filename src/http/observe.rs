@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::guard::AskedBy;
 use super::problem::Problem;
 use crate::telemetry::{Access, InFlight, Metrics};
 
@@ -50,7 +51,8 @@ pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Reques
     }
     response.headers_mut().insert(X_REQUEST_ID, observation.asked.id.clone());
     let cache = response.extensions().get::<CacheResult>().map(|result| result.0);
-    observation.end(response.status().as_u16(), code, cache);
+    let consumer = response.extensions().get::<AskedBy>().map(|asked_by| &*asked_by.0);
+    observation.end(Told { status: response.status().as_u16(), code, cache, consumer });
     response
 }
 
@@ -67,8 +69,8 @@ impl Observation {
         Self { _in_flight: metrics.request_began(), metrics: Arc::clone(metrics), asked, ended: false }
     }
 
-    pub(super) fn end(mut self, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
-        self.asked.tell(&self.metrics, status, code, cache);
+    pub(super) fn end(mut self, told: Told<'_>) {
+        self.asked.tell(&self.metrics, told);
         self.ended = true;
     }
 }
@@ -76,8 +78,32 @@ impl Observation {
 impl Drop for Observation {
     fn drop(&mut self) {
         if !self.ended {
-            self.asked.tell(&self.metrics, CLIENT_LEFT, Some("client-left"), None);
+            let code = Some("client-left");
+            self.asked.tell(&self.metrics, Told { status: CLIENT_LEFT, code, cache: None, consumer: None });
         }
+    }
+}
+
+/// What became of a request.
+pub(super) struct Told<'a> {
+    pub(super) status: u16,
+    /// Of an error.
+    pub(super) code: Option<&'static str>,
+    /// How a data route was answered.
+    pub(super) cache: Option<&'static str>,
+    /// Who asked, if it has a name.
+    pub(super) consumer: Option<&'a str>,
+}
+
+impl<'a> Told<'a> {
+    /// Of the answer of a data route.
+    pub(super) fn of(
+        response: &Response,
+        code: Option<&'static str>,
+        cache: &'static str,
+        consumer: Option<&'a str>,
+    ) -> Self {
+        Self { status: response.status().as_u16(), code, cache: Some(cache), consumer }
     }
 }
 
@@ -95,7 +121,8 @@ impl Asked {
     }
 
     /// Counts the request and writes its one log line.
-    pub(super) fn tell(&self, metrics: &Metrics, status: u16, code: Option<&'static str>, cache: Option<&'static str>) {
+    pub(super) fn tell(&self, metrics: &Metrics, told: Told<'_>) {
+        let Told { status, code, cache, consumer } = told;
         let took = self.began.elapsed();
         metrics.request_ended(self.route, self.method, status, took);
         // Probes and scrapers ask every few seconds; their lines would bury the others.
@@ -110,6 +137,7 @@ impl Asked {
             status,
             code,
             cache,
+            consumer,
             duration_us: u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         };
         access.log();
@@ -129,6 +157,9 @@ pub(super) fn with_body(response: Response, id: &str) -> (Response, Option<&'sta
     }
     if let Some(result) = parts.extensions.get::<CacheResult>() {
         rendered.extensions_mut().insert(*result);
+    }
+    if let Some(asked_by) = parts.extensions.get::<AskedBy>() {
+        rendered.extensions_mut().insert(asked_by.clone());
     }
     (rendered, Some(code))
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -17,6 +17,8 @@ const SHORT_WAIT: Duration = Duration::from_secs(5);
 const OVERLOAD_WAIT: Duration = Duration::from_secs(1);
 /// An operator has to act; asking every few seconds helps nobody.
 const OPERATOR_WAIT: Duration = Duration::from_secs(60);
+
+const MISSING_KEY: &str = "missing-key";
 
 /// An error on its way to a caller. It becomes a body where the request id is known, in `observe`.
 #[derive(Debug, Clone)]
@@ -72,6 +74,31 @@ impl Problem {
         Self::new(StatusCode::UNAUTHORIZED, "invalid-key", "Invalid key", detail)
     }
 
+    pub(super) fn missing_key() -> Self {
+        let detail = "this service asks for a consumer key: send it as `Authorization: Bearer` or as `X-API-Key`";
+        Self::new(StatusCode::UNAUTHORIZED, MISSING_KEY, "Missing key", detail)
+    }
+
+    pub(super) fn expired_key() -> Self {
+        let detail = "this consumer key's time is over; the operator of this service has to give a new one";
+        Self::new(StatusCode::FORBIDDEN, "expired-key", "Expired key", detail)
+    }
+
+    pub(super) fn origin_not_allowed() -> Self {
+        let detail = "this consumer key is not for pages of this origin; the operator of this service can add it";
+        Self::new(StatusCode::FORBIDDEN, "origin-not-allowed", "Origin not allowed", detail)
+    }
+
+    pub(super) fn over_limit(retry_after: Duration) -> Self {
+        let detail = "you have asked as often as you may for now; Retry-After says when to ask again";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Rate limited", detail).retry_after(retry_after)
+    }
+
+    pub(super) fn too_many_tokens(retry_after: Duration) -> Self {
+        let detail = "too many wrong admin tokens came from your address: for now none is looked at";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Rate limited", detail).retry_after(retry_after)
+    }
+
     pub(super) fn admin_token_not_set() -> Self {
         let detail = "changing state is off: set admin.token_file to turn it on";
         Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)
@@ -101,6 +128,12 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.status == StatusCode::UNAUTHORIZED {
+            // RFC 6750, section 3: what was not tried cannot have been wrong.
+            let tried = if self.code == MISSING_KEY { "" } else { ", error=\"invalid_token\"" };
+            let challenge = HeaderValue::try_from(format!("Bearer realm=\"stratus\"{tried}"));
+            headers.extend(challenge.ok().map(|challenge| (WWW_AUTHENTICATE, challenge)));
+        }
         if let Some(wait) = self.retry_after {
             // Rounded up: who comes a moment too early is refused again.
             let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);

@@ -59,7 +59,11 @@ pub(super) fn not_answered(error: GetError) -> (Response, &'static str) {
 
 /// The service made a mistake, and the word of `X-Cache`.
 pub(super) fn broken() -> (Response, &'static str) {
-    let problem = Problem::internal();
+    refused(Problem::internal())
+}
+
+/// A question that never reached the cache, and the word of `X-Cache`.
+pub(super) fn refused(problem: Problem) -> (Response, &'static str) {
     let status = format!("stratus; detail={}", problem.code);
     let mut response = problem.into_response();
     came_about(&mut response, &status, "MISS");

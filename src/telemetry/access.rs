@@ -35,6 +35,8 @@ pub struct Access<'a> {
     pub code: Option<&'static str>,
     /// How a data route was answered.
     pub cache: Option<&'static str>,
+    /// The name of the consumer whose key the request brought.
+    pub consumer: Option<&'a str>,
     /// From the request's head to the answer's, in microseconds.
     pub duration_us: u64,
 }
@@ -54,15 +56,16 @@ impl Access<'_> {
     }
 
     fn event(&self) {
-        let Self { request_id, method, route, status, code, cache, duration_us } = *self;
+        let Self { request_id, method, route, status, code, cache, consumer, duration_us } = *self;
         tracing::info!(
             target: "stratus::access",
-            request_id, method, route, status, code, cache, duration_us, "request"
+            request_id, method, route, status, code, cache, consumer, duration_us, "request"
         );
     }
 
     fn write(&self, line: &mut Vec<u8>, now: SystemTime) {
-        // Nothing here needs escaping: our own words, and ids which `observe` lets through only if they are plain.
+        // Nothing here needs escaping: our own words, ids which `observe` lets through only if they are plain, and names of
+        // consumers, which are plain, too.
         let mut add = |text: &str| line.extend_from_slice(text.as_bytes());
         add(r#"{"timestamp":""#);
         add(&timestamp(now));
@@ -74,7 +77,9 @@ impl Access<'_> {
         add(self.route);
         add(r#"","status":"#);
         add(itoa::Buffer::new().format(self.status));
-        for (name, value) in [(r#","code":""#, self.code), (r#","cache":""#, self.cache)] {
+        for (name, value) in
+            [(r#","code":""#, self.code), (r#","cache":""#, self.cache), (r#","consumer":""#, self.consumer)]
+        {
             if let Some(value) = value {
                 add(name);
                 add(value);
@@ -145,6 +150,7 @@ mod tests {
         status: 200,
         code: None,
         cache: Some("HIT"),
+        consumer: None,
         duration_us: 7,
     };
 
@@ -169,6 +175,8 @@ mod tests {
         let failed = Access { code: Some("overloaded"), cache: None, status: 503, ..ACCESS };
         let text = line(&failed, Duration::ZERO);
         assert!(text.contains(r#""status":503,"code":"overloaded","duration_us":7"#), "{text}");
+        let text = line(&Access { consumer: Some("kiosk-1"), ..ACCESS }, Duration::ZERO);
+        assert!(text.contains(r#""cache":"HIT","consumer":"kiosk-1","duration_us":7"#), "{text}");
     }
 
     #[test]

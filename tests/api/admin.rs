@@ -234,3 +234,37 @@ async fn a_redis_that_hangs_holds_up_nobody_who_asks_how_it_stands() {
     }
     proxy.thaw();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_tokens_are_looked_at_ten_times_a_minute_and_logged_without_the_token() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("x"))).await;
+    let program = Setup::memory(&upstream).set("admin.token", TOKEN).program().await;
+    let wrong = "canary-of-a-wrong-token";
+    let try_with = async |token: &str| {
+        let request = program.admin_request(Method::POST, "/purge").bearer_auth(token).json(&json!({"all": true}));
+        answer(request).await
+    };
+    // Who brings none tries none.
+    for _ in 0..20 {
+        let none = answer(program.admin_request(Method::POST, "/purge").json(&json!({"all": true}))).await;
+        assert_eq!((none.status.as_u16(), none.code().as_str()), (401, "invalid-key"));
+    }
+    assert_eq!(try_with(TOKEN).await.status, 200);
+    for _ in 0..10 {
+        assert_eq!(try_with(wrong).await.code(), "invalid-key");
+    }
+    for token in [wrong, TOKEN] {
+        let refused = try_with(token).await;
+        assert_eq!((refused.status.as_u16(), refused.code().as_str()), (429, "rate-limited"));
+        let wait: u64 = refused.header("retry-after").parse().expect("seconds");
+        assert!((1..=60).contains(&wait), "{wait}");
+    }
+    assert_eq!(answer(program.admin_request(Method::GET, "/status")).await.status, 200, "what needs no token goes on");
+    let lines = program.stop().await;
+    let told = |words: &str| lines.iter().filter(|line| line.contains(words)).count();
+    assert_eq!(
+        (told("a wrong admin token"), told("none from there is looked at"), told(wrong)),
+        (10, 1, 0),
+        "{lines:#?}"
+    );
+}

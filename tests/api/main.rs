@@ -1,5 +1,6 @@
 //! The service over HTTP, on real parts: a real server, a real redis-server, a scripted upstream. One file a promise.
 
+mod access;
 mod admin;
 mod bodies;
 mod budget;
@@ -16,6 +17,7 @@ mod harness;
 mod leaks;
 mod least_privilege;
 mod lifecycle;
+mod limits_redis;
 mod malicious;
 mod model;
 mod privacy;

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 
 use reqwest::Method;
 use serde_json::json;
+use stratus::consumers::entry;
 
 use crate::harness::canaries::everything_of;
 use crate::harness::program::parsed;
@@ -16,6 +17,8 @@ use crate::harness::{
 /// Tokens that callers present and that nobody should print, right or wrong.
 const WRONG_TOKEN: &str = "canary-wrong-admin-token";
 const CALLERS_KEY: &str = "canary-callers-own-key";
+const WRONG_KEY: &str = "canary-that-is-nobodys-key";
+const EXPIRED_KEY: &str = "canary-of-a-key-of-last-year";
 
 /// What was asked about; none of it can turn up by chance (as part of a time of day, say).
 const PLACES: [&str; 7] = ["qanarytown", "qanáry", "83.27", "171.93", "76543219876", "qz98vx", "qanard"];
@@ -37,7 +40,7 @@ fn patient(upstream: &ScriptedUpstream, redis: &Redis, port: u16) -> Setup {
 
 /// The secrets of a deployment, and those that callers bring.
 fn secrets(redis: &Redis) -> Canaries {
-    Canaries::secrets_and(redis, [WRONG_TOKEN, CALLERS_KEY])
+    Canaries::secrets_and(redis, [WRONG_TOKEN, CALLERS_KEY, WRONG_KEY, EXPIRED_KEY])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,9 +133,15 @@ async fn everything(
     let places = ASKED.into_iter().chain(ASKED).map(str::to_owned);
     for place in places.chain(misbehaving).chain(refused.map(str::to_owned)) {
         let request = program.request(Method::GET, &path(&place)).header("x-request-id", id(&answers));
-        let request =
-            request.header("x-api-key", CALLERS_KEY).header("referer", format!("https://app.example/{place}"));
-        answers.push(answer(request.bearer_auth(CALLERS_KEY)).await);
+        let request = request.header("referer", format!("https://app.example/{place}"));
+        let is_even = answers.len().is_multiple_of(2);
+        let with_key =
+            if is_even { request.header("x-api-key", CALLERS_KEY) } else { request.bearer_auth(CALLERS_KEY) };
+        answers.push(answer(with_key).await);
+    }
+    for key in [WRONG_KEY, EXPIRED_KEY] {
+        let request = program.request(Method::GET, &path("Qanarytown")).header("x-request-id", id(&answers));
+        answers.push(answer(request.bearer_auth(key)).await);
     }
     for (method, path) in [(Method::POST, "/weather/Qanarytown"), (Method::GET, "/Qanarytown"), (Method::HEAD, "/")] {
         answers.push(answer(program.request(method, path).header("x-request-id", id(&answers))).await);
@@ -163,7 +172,7 @@ async fn everything(
     }
 
     let statuses: HashSet<u16> = answers.iter().map(|answer| answer.status.as_u16()).collect();
-    for status in [200, 400, 401, 404, 405, 502, 503, 504] {
+    for status in [200, 400, 401, 403, 404, 405, 502, 503, 504] {
         assert!(statuses.contains(&status), "{status} did not happen: {statuses:?}");
     }
     let words: HashSet<&str> = answers.iter().map(Answer::x_cache).collect();
@@ -176,7 +185,12 @@ async fn printed_at(filter: &str, redis: &Redis, last: &str) -> (String, Vec<Ans
     let upstream = ScriptedUpstream::start(Reply::never()).await;
     upstream.reply_with(treacherous);
     let proxy = TcpProxy::start(redis.server.port()).await;
+    let consumers = redis.secret("consumers.toml");
+    let entries = entry("app", 600, CALLERS_KEY.as_bytes(), None)
+        + &entry("old", 600, EXPIRED_KEY.as_bytes(), Some("2025-01-01"));
+    std::fs::write(&consumers, entries).expect("a file");
     let setup = patient(&upstream, redis, proxy.port()).set("upstream.timeout_ms", 1_500);
+    let setup = setup.set("access.consumers_file", consumers.display());
     let program = setup.set("log.filter", filter).program().await;
     let answers = everything(&program, &upstream, redis, &proxy, last).await;
     let lines = program.stop().await;

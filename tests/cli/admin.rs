@@ -62,7 +62,8 @@ fn a_running_service_is_healthy_and_an_absent_one_is_not() {
 
 #[test]
 fn a_service_that_listens_everywhere_is_asked_on_loopback() {
-    let service = Service::start(&mut Settings::memory().set("admin.listen", "0.0.0.0:0").command(&["serve"]));
+    let settings = Settings::memory().set("admin.listen", "0.0.0.0:0").set("admin.token", TOKEN);
+    let service = Service::start(&mut settings.command(&["serve"]));
     assert!(service.admin.ip().is_unspecified());
     let ran = Settings::memory().set("admin.listen", service.admin).run(&["healthcheck"]);
     assert_eq!(ran.code, Some(0), "{ran:?}");

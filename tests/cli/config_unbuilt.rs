@@ -1,18 +1,15 @@
-//! Settings of things that are not built yet: refused where their neglect would be dangerous, else told.
+//! Settings of things that are not built yet are refused, and so are words that nobody knows.
 
-use super::harness::{Folder, Service, Settings, text};
+use super::harness::Settings;
 
 #[test]
 fn settings_that_are_not_built_and_matter_are_refused_all_at_once() {
     let refused = [
-        ("access.required", "true"),
-        ("access.consumers_file", "consumers"),
         ("redis.topology", "cluster"),
         ("redis.nodes", "rediss://a:1"),
         ("redis.sentinel_master", "mymaster"),
         ("server.tls_cert_file", "https.crt"),
         ("server.tls_key_file", "https.key"),
-        ("server.trusted_proxies", "192.0.2.1"),
         ("telemetry.otlp_endpoint", "http://127.0.0.1:4317"),
     ];
     let settings = refused.iter().fold(Settings::memory(), |settings, (key, value)| settings.set(key, value));
@@ -38,25 +35,4 @@ fn a_word_that_nobody_knows_is_refused_with_those_that_are_known() {
     ran.refused("log.filter", "is not a list of levels such as info");
     let ran = Settings::memory().set("server.allow_origins", "*,app.example").run(&["serve"]);
     ran.refused("server.allow_origins", "neither \"*\" nor an origin such as https://app.example");
-}
-
-#[test]
-fn settings_without_effect_are_told_at_start_and_by_the_doctor() {
-    let settings = Settings::memory().set("access.anonymous_per_minute", 20);
-    let wanted = ["access.anonymous_per_minute has no effect in this version"];
-    let service = Service::start(&mut settings.command(&["serve"]));
-    let checked = settings.run(&["check"]);
-    for line in wanted {
-        assert!(service.running.read().contains(line), "{}", service.running.read());
-        assert!(checked.stdout.lines().any(|told| told == format!("note  configuration: {line}")), "{checked:?}");
-    }
-    assert_eq!(service.running.read().matches("has no effect").count(), 1);
-}
-
-#[test]
-fn their_defaults_are_told_to_nobody() {
-    let folder = Folder::new();
-    let file = folder.write("stratus.toml", include_str!("../../config/default.toml"));
-    let service = Service::start(&mut Settings::memory().command(&["serve", "--config", text(&file)]));
-    assert!(!service.running.read().contains("no effect"), "{}", service.running.read());
 }

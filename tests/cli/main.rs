@@ -9,6 +9,7 @@ mod config;
 mod config_redis;
 mod config_sources;
 mod config_unbuilt;
+mod consumers;
 mod demo;
 #[cfg(target_os = "linux")]
 mod hardening;

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stratus::cache::{Answer, Cache, GetError, Origin, StoreState};
+use stratus::clock::Clock;
 use stratus::http;
+use stratus::limits::Limits;
+use stratus::store::{Notebook, Store};
 use stratus::telemetry::Metrics;
 use stratus::weather::SourceError;
 use tokio::net::TcpListener;
@@ -141,7 +144,11 @@ async fn where_there_is_a_copy_a_lost_load_is_no_loss_and_a_lost_renewal_is_coun
 
 /// The service's own routes before a cache of this test.
 async fn serve(cache: Cache, metrics: Arc<Metrics>) -> (String, impl Drop) {
-    let config = config(&[("store.backend".to_owned(), "memory".to_owned())]).server;
+    let config = config(&[("store.backend".to_owned(), "memory".to_owned())]);
+    let clock = Clock::system();
+    let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
+    let notes = Notebook { store, keyring: config.keyring, clock: clock.clone() };
+    let guard = http::Guard::new(config.access, Limits::new(notes, 1, Arc::clone(&metrics)), clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
     let limits = http::Limits {
@@ -151,7 +158,7 @@ async fn serve(cache: Cache, metrics: Arc<Metrics>) -> (String, impl Drop) {
         drain: Duration::ZERO,
     };
     let stopping = CancellationToken::new();
-    tokio::spawn(http::serve(listener, http::public(&config, cache, metrics), limits, stopping.clone()));
+    tokio::spawn(http::serve(listener, http::public(&config.server, guard, cache, metrics), limits, stopping.clone()));
     (format!("http://{address}/weather/id:1"), stopping.drop_guard())
 }
 

@@ -183,6 +183,8 @@ impl Setup {
             // Tests of the budget set their own.
             ("upstream.budget_per_minute", "1000000"),
             ("upstream.budget_per_month", "0"),
+            // So do tests of the limits of callers.
+            ("access.anonymous_per_minute", "0"),
             // So that ages and seconds left can be told beforehand; tests of the jitter set their own.
             ("cache.jitter_percent", "0"),
         ];
@@ -249,6 +251,17 @@ impl Setup {
         let up = cache.store_state().wait_for(|state| *state == StoreState::Up).await.is_ok();
         assert!(up, "the store comes up");
         cache
+    }
+
+    /// The store and the keys alone, once the store is up.
+    pub(crate) async fn notebook(self) -> Notebook {
+        let sources = Sources { overrides: self.settings, ..Sources::default() };
+        let config = Config::load(&sources).expect("a configuration without faults");
+        let clock = self.clock.clock();
+        let store = Store::start(config.store, clock.clone(), Metrics::new());
+        let up = store.state().wait_for(|state| *state == StoreState::Up).await.is_ok();
+        assert!(up, "the store comes up");
+        Notebook { store, keyring: config.keyring, clock }
     }
 
     pub(crate) async fn start(self) -> Service {
