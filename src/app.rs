@@ -1,7 +1,7 @@
 //! The composition root: a configuration becomes a running service, and ends in order. The only file that knows everyone.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
+use crate::credentials::Vault;
 use crate::http::{self, AdminState, Guard, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::{OpenWeatherMap, Upstream, UpstreamError};
+use crate::upstream::{Keys, OpenWeatherMap, Upstream, UpstreamError};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -73,14 +74,6 @@ impl Listeners {
     }
 }
 
-/// Lets the upstream be asked at once when its key was replaced.
-async fn heed_new_keys(mut replaced: watch::Receiver<()>, upstream: Weak<Upstream>) {
-    while replaced.changed().await.is_ok() {
-        let Some(upstream) = upstream.upgrade() else { return };
-        upstream.key_replaced();
-    }
-}
-
 /// A service that is ready to run.
 pub struct App {
     listeners: Listeners,
@@ -102,24 +95,23 @@ impl App {
     pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, StartError> {
         let started = Instant::now();
         let metrics = Metrics::new();
-        let upstream_key = config.upstream.client.api_key.clone();
         let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone())?);
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
         let keyring = config.keyring;
         let notes = Notebook { store, keyring, clock: clock.clone() };
         let limits = limits::Limits::new(notes.clone(), config.upstream.budget.max_replicas, Arc::clone(&metrics));
         let guard = Guard::new(config.access, limits, clock);
-        let upstream = Upstream::new(client, config.upstream.budget, notes.clone(), Arc::clone(&metrics));
+        let vault = Vault::start(notes.clone());
+        let keys = Keys::new(Some(vault.clone()), config.upstream.api_key, notes.clock.clone());
+        let upstream = Upstream::new(client, keys, config.upstream.budget, notes.clone(), Arc::clone(&metrics));
         let upstream = Arc::new(upstream);
-        if let Some(key) = &upstream_key {
-            tokio::spawn(heed_new_keys(key.replaced(), Arc::downgrade(&upstream)));
-        }
         let source = Arc::clone(&upstream);
         let cache = Cache::start(config.cache, notes.clone(), source, Arc::clone(&metrics));
         let stopping = CancellationToken::new();
         let reloading = config.reloader.start();
         let admin = AdminState {
             cache: cache.clone(),
+            vault: vault.clone(),
             metrics: Arc::clone(&metrics),
             token: config.admin.token,
             stopping: stopping.clone(),
@@ -131,13 +123,18 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
-        if upstream_key.is_none() {
-            tracing::warn!("there is no upstream.api_key: only what is in the store is answered");
-        }
         // An error would mean that the store is gone, and it is held here.
         let _ = cache.store_state().wait_for(|state| *state != StoreState::Connecting).await;
         if let Some(Advice { what, fix }) = notes.store.refusal() {
             return Err(StartError::Privileges { what, fix });
+        }
+        // So that the first request already finds the keys that are there; a store that is away is told elsewhere.
+        let _ = vault.list().await;
+        if !(admin.upstream)().key {
+            tracing::warn!(
+                "there is no upstream.api_key, and no key in the vault: only what is in the store is answered until \
+                 `stratus credential put openweathermap`"
+            );
         }
         Ok(Self { listeners, server: config.server, guard, cache, metrics, admin, reloading, stopping })
     }

@@ -16,7 +16,8 @@
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
 //!    is a counted miss. What is usable is kept in memory and given as in step 2.
 //! 6. Of all replicas one loads a question (`cache::lease`). [`upstream::Upstream`] asks OpenWeatherMap if its breaker admits
-//!    it and the budget of the fleet has a permit, and believes only what is weather.
+//!    it and the budget of the fleet has a permit, with the next key of the [`credentials::Vault`] or that of the
+//!    configuration, and believes only what is weather.
 //! 7. The answer is kept in memory, sealed ([`crypto::Keyring::seal`]), written to Redis with its time to live, and given.
 //!    That a place is unknown is an answer, too.
 //! 8. Did the upstream fail, or was there no call for this? A copy that is not dead yet is given, marked stale; else a typed
@@ -26,8 +27,9 @@
 //! # Who knows whom
 //!
 //! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
-//! store, which all replicas share, and the sealing but no HTTP server; `crypto` knows only bytes; `weather` are the words
-//! they share and does no I/O. [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache.
+//! store, which all replicas share, and the sealing but no HTTP server; `credentials` is the vault from which `upstream` has
+//! its keys, and into which `http` puts them; `crypto` knows only bytes; `weather` are the words they share and does no I/O.
+//! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache.
 //! `rights` is the one list of what the user in Redis may do: `provision` writes it down,
 //! `store` holds Redis to it. [`reload`] and [`hardening`] know nobody: the first reads files again while the service runs,
 //! the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait, [`weather::Source`].
@@ -39,6 +41,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod consumers;
+pub mod credentials;
 pub mod crypto;
 pub mod demo;
 pub mod hardening;

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -17,6 +17,7 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "clock",
             "config",
             "consumers",
+            "credentials",
             "crypto",
             "demo",
             "hardening",
@@ -27,14 +28,15 @@ const ARROWS: [(&str, &[&str]); 18] = [
             "weather",
         ],
     ),
-    ("app", &["cache", "clock", "config", "http", "limits", "reload", "store", "telemetry", "upstream"]),
+    ("app", &["cache", "clock", "config", "credentials", "http", "limits", "reload", "store", "telemetry", "upstream"]),
     ("config", &["cache", "consumers", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
     ("demo", &["config", "http", "provision"]),
-    ("http", &["cache", "clock", "consumers", "limits", "reload", "telemetry", "weather"]),
+    ("http", &["cache", "clock", "consumers", "credentials", "limits", "reload", "telemetry", "weather"]),
     ("consumers", &["limits", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
+    ("credentials", &["crypto", "store"]),
     ("store", &["clock", "crypto", "reload", "rights", "secret", "telemetry"]),
-    ("upstream", &["clock", "crypto", "reload", "store", "telemetry", "weather"]),
+    ("upstream", &["clock", "credentials", "crypto", "reload", "store", "telemetry", "weather"]),
     ("limits", &["crypto", "store", "telemetry", "weather"]),
     ("provision", &["crypto", "rights"]),
     ("rights", &[]),

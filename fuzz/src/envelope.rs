@@ -53,6 +53,8 @@ fn forged(input: &mut Input<'_>) {
         for name in ring.names("weather\nlondon\nmetric\n") {
             assert!(ring.open(&name, bytes, now_ms).is_err(), "bytes that were never sealed open");
             assert!(ring.open(&name, &behind_header, now_ms).is_err(), "bytes that were never sealed open");
+            assert!(ring.open_credential(&name, bytes, now_ms).is_err(), "bytes that were never sealed open");
+            assert!(ring.open_credential(&name, &behind_header, now_ms).is_err(), "bytes that were never sealed open");
         }
     }
 }
@@ -73,6 +75,7 @@ fn changed(input: &mut Input<'_>) {
         let opened = ring.open(&name, &record, now_ms);
         let as_sealed = record == sealed && times.expires_at_ms > 0;
         assert_eq!(opened.is_ok(), as_sealed, "changed, and {opened:?}");
+        assert!(ring.open_credential(&name, &record, now_ms).is_err(), "it opens as what it is not");
         for other in other_names(ring) {
             assert!(ring.open(&other, &record, now_ms).is_err(), "it opens under another name");
         }
@@ -118,7 +121,7 @@ fn round_trip(input: &mut Input<'_>) {
     let least = match padding {
         Padding::Note if text <= 64 => 64,
         // 960, 1920, 3840 and so on.
-        Padding::Note | Padding::Record => 960 * text.div_ceil(960).next_power_of_two(),
+        Padding::Note | Padding::Record | Padding::Credential => 960 * text.div_ceil(960).next_power_of_two(),
     };
     assert_eq!(class, least, "{} bytes as {padding:?}", content.len());
     assert!(sealed.len() <= longest_sealed(content.len()));

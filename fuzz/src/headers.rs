@@ -11,6 +11,7 @@ use secrecy::SecretString;
 use stratus::cache::{Cache, CacheConfig, Policy};
 use stratus::clock::Clock;
 use stratus::consumers::{Consumers, PER_MINUTE, entry, generate_key, parse};
+use stratus::credentials::Vault;
 use stratus::crypto::{Keyring, generate_key_line};
 use stratus::http::{
     AccessConfig, AdminState, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens, admin,
@@ -35,7 +36,7 @@ const MOST_BYTES: usize = 1 << 20;
 /// Of callers' answers; 500 is the service's own mistake and none of the contract.
 const PUBLIC: [u16; 11] = [200, 304, 400, 401, 403, 404, 405, 429, 502, 503, 504];
 /// Of operators' answers.
-const OPERATORS: [u16; 8] = [200, 400, 401, 403, 404, 405, 429, 503];
+const OPERATORS: [u16; 11] = [200, 201, 204, 400, 401, 403, 404, 405, 429, 503, 507];
 /// The proxy that is believed.
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -190,10 +191,11 @@ fn is_what_was_accepted(request: &HeaderMap, response: &Response<()>) {
     }
 }
 
-/// Nothing is purged without the token.
+/// Nothing is purged, and no credential is put, shown or removed without the token.
 fn is_authorised(request: &HeaderMap, response: &Response<()>, body: &str, token: &str) {
     assert!(!response.headers().contains_key("access-control-allow-origin"));
-    if body.starts_with("{\"purged\"") {
+    let needs_token = ["{\"purged\"", "{\"expires_in_secs\"", "["].iter().any(|start| body.starts_with(start));
+    if needs_token || matches!(response.status().as_u16(), 201 | 204) {
         let given = request.get("authorization").expect("a token").as_bytes();
         assert_eq!(given[7..], *token.as_bytes());
         assert!(given[..7].eq_ignore_ascii_case(b"bearer "));
@@ -210,6 +212,7 @@ impl Service {
         let keyring = Arc::new(Keyring::ephemeral().expect("random bytes"));
         let notes = Notebook { store, keyring, clock: clock.clone() };
         let limits = Limits::new(notes.clone(), 1, Arc::clone(&metrics));
+        let vault = Vault::start(notes.clone());
         let cache = Cache::start(settings(), notes, Arc::new(Stub), Arc::clone(&metrics));
         let key = generate_key().expect("random bytes").to_string();
         let guard = |required, anonymous_per_minute| {
@@ -225,6 +228,7 @@ impl Service {
         };
         let operators = AdminState {
             cache: cache.clone(),
+            vault,
             metrics: Arc::clone(&metrics),
             token: Some(Live::new(SecretString::from(token.as_str()))),
             stopping: CancellationToken::new(),
@@ -279,6 +283,7 @@ fn report() -> UpstreamReport {
         breaker: BreakerReport { state: "admitting", reason: None, retry_in_secs: None },
         budget: BudgetReport { minute: window, day: None, month: None, own_part_only: false },
         adaptive_factor: 1.0,
+        credentials: Vec::new(),
     }
 }
 

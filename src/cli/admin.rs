@@ -1,10 +1,12 @@
 //! `stratus purge` and `stratus healthcheck`: clients of the running service's admin listener.
 
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, StatusCode};
-use secrecy::ExposeSecret;
+use reqwest::{Client, Method, StatusCode};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
 use super::{Failed, fail, faulty, say};
@@ -13,11 +15,47 @@ use crate::config::{Config, Sources};
 /// A probe that takes longer is a failed one; container engines give up sooner or later anyway.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Who may change the state of the running service: knows its address and its token.
+pub(super) struct Operator {
+    listen: SocketAddr,
+    token: Arc<SecretString>,
+    client: Client,
+}
+
+impl Operator {
+    pub(super) fn new(sources: &Sources) -> Result<Self, Failed> {
+        let admin = Config::admin(sources).map_err(|faults| faulty(&faults))?;
+        let token = admin.token.ok_or_else(|| fail(2, "admin.token: this needs the token; give admin.token_file"))?;
+        Ok(Self { listen: admin.listen, token: token.get(), client: client()? })
+    }
+
+    /// Sends a request; the status and the body, which is null if it is no JSON.
+    pub(super) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Value), Failed> {
+        let url = format!("http://{}{path}", reachable(self.listen));
+        let mut request = self.client.request(method, url).bearer_auth(self.token.expose_secret());
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| unreachable(self.listen, &error))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            return Err(fail(1, "the service has another token: admin.token_file has to be the one that it uses"));
+        }
+        Ok((response.status(), response.json().await.unwrap_or_default()))
+    }
+}
+
+/// What a refusal says, after what it is about.
+pub(super) fn refused(what: impl Display, answer: &Value) -> Failed {
+    fail(1, format!("{what}: {}", answer["detail"].as_str().unwrap_or("the service refused")))
+}
+
 pub(super) async fn purge(sources: Sources, locations: Vec<String>, all: bool) -> Result<(), Failed> {
-    let admin = Config::admin(&sources).map_err(|faults| faulty(&faults))?;
-    let token = admin.token.ok_or_else(|| fail(2, "admin.token: a purge needs the token; give admin.token_file"))?;
-    let token = token.get();
-    let url = format!("http://{}/purge", reachable(admin.listen));
+    let operator = Operator::new(&sources)?;
     let bodies: Vec<_> = if all {
         vec![("everything".to_owned(), json!({"all": true}))]
     } else {
@@ -25,18 +63,12 @@ pub(super) async fn purge(sources: Sources, locations: Vec<String>, all: bool) -
     };
     let mut failed = false;
     for (what, body) in bodies {
-        let sent = client()?.post(&url).bearer_auth(token.expose_secret()).json(&body).send().await;
-        let response = sent.map_err(|error| unreachable(admin.listen, &error))?;
-        if response.status() == StatusCode::UNAUTHORIZED {
-            return Err(fail(1, "the service has another token: admin.token_file has to be the one that it uses"));
-        }
-        let purged = response.status().is_success();
-        let answer: Value = response.json().await.unwrap_or_default();
-        if purged {
+        let (status, answer) = operator.send(Method::POST, "/purge", Some(&body)).await?;
+        if status.is_success() {
             say(format!("{what}: {} purged", answer["purged"].to_string().trim_matches('"')));
         } else {
             failed = true;
-            fail(1, format!("{what}: {}", answer["detail"].as_str().unwrap_or("the service refused")));
+            refused(what, &answer);
         }
     }
     if failed { Err(Failed(1)) } else { Ok(()) }

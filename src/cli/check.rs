@@ -10,9 +10,10 @@ use super::{Failed, faulty, say};
 use crate::app::Listeners;
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
+use crate::credentials::Vault;
 use crate::store::{Advice, Notebook, RedisConfig, Store, StoreConfig, StoreState, examine_redis};
 use crate::telemetry::Metrics;
-use crate::upstream::{Examination, OpenWeatherMap, single_permit};
+use crate::upstream::{Examination, Key, Keys, OpenWeatherMap, single_permit};
 use crate::weather::SourceError;
 
 /// A certificate that ends sooner is reported.
@@ -147,17 +148,14 @@ async fn upstream(report: &mut Report, config: Config) {
         Err(error) => return report.add("upstream", Err(advice(error.to_string(), "a PEM file of those to trust"))),
         Ok(client) => client,
     };
-    let examined = ask(&client, config).await;
+    let (key, examined) = ask(&client, config).await;
     let verdict = match &examined {
         Ok(seen) if seen.is_weather => Ok("reachable, and it takes the key".to_owned()),
         Ok(seen) if seen.status == 200 => Err(advice(
             "answers with something that is not weather",
             "is upstream.base_url right, or is a proxy in between?",
         )),
-        Ok(seen) if seen.status == 401 => Err(advice(
-            "OpenWeatherMap refuses the key",
-            "correct upstream.api_key_file; a new key works after up to two hours",
-        )),
+        Ok(seen) if seen.status == 401 => Err(refused(key.as_ref())),
         Ok(seen) if seen.status == 429 => Err(advice(
             "the key's calls are used up",
             "wait, or get a plan with more: https://openweathermap.org/price",
@@ -180,18 +178,37 @@ async fn upstream(report: &mut Report, config: Config) {
     }
 }
 
-/// Makes one call, out of the budget of the fleet.
-async fn ask(client: &OpenWeatherMap, config: Config) -> Result<Examination, SourceError> {
-    if !client.has_key() {
-        return Err(SourceError::NoKey);
+fn refused(key: Option<&Key>) -> Advice {
+    match key {
+        Some(Key::Entry(entry)) => advice(
+            format!("OpenWeatherMap refuses a key of the vault, {} ({})", entry.id, entry.reference),
+            "put another one with `stratus credential put`; a new key works after up to two hours",
+        ),
+        _ => advice(
+            "OpenWeatherMap refuses the key",
+            "correct upstream.api_key_file; a new key works after up to two hours",
+        ),
     }
+}
+
+/// Makes one call, out of the budget of the fleet, with the key that the service would use.
+async fn ask(client: &OpenWeatherMap, config: Config) -> (Option<Key>, Result<Examination, SourceError>) {
     let clock = Clock::system();
     let store = Store::start(config.store, clock.clone(), Metrics::new());
-    let notes = Notebook { store, keyring: config.keyring, clock };
+    let notes = Notebook { store, keyring: config.keyring, clock: clock.clone() };
     // An error would mean that the store is gone, and it is held here.
     let _ = notes.store.state().wait_for(|state| *state != StoreState::Connecting).await;
-    let permit = single_permit(config.upstream.budget, notes).await?;
-    client.examine(permit).await
+    let vault = Vault::start(notes.clone());
+    // What is wrong with the store is told by its own line.
+    let _ = vault.list().await;
+    let Some(key) = Keys::new(Some(vault), config.upstream.api_key, clock).first() else {
+        return (None, Err(SourceError::NoKey));
+    };
+    let examined = match single_permit(config.upstream.budget, notes).await {
+        Ok(permit) => client.examine(key.secret(), permit).await,
+        Err(error) => Err(error),
+    };
+    (Some(key), examined)
 }
 
 fn clock(date: &str, now: SystemTime) -> Verdict {

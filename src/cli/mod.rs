@@ -5,9 +5,11 @@
 mod admin;
 mod check;
 mod consumers;
+mod credential;
 mod keys;
 mod run;
 
+use std::ffi::OsString;
 use std::fmt::Display;
 use std::future::Future;
 use std::io::Write;
@@ -19,6 +21,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Fault, Sources};
+use crate::credentials::DEFAULT_TTL;
 use crate::hardening::harden;
 use crate::provision;
 
@@ -75,6 +78,9 @@ enum Command {
         #[command(flatten)]
         config: ConfigArgs,
     },
+    /// Keys of the upstream that the running service and its replicas share, sealed and with an end
+    #[command(subcommand)]
+    Credential(CredentialCommand),
     /// Exit 0 if the running service says that it is ready
     Healthcheck(ConfigArgs),
 }
@@ -135,6 +141,35 @@ enum ConsumerCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum CredentialCommand {
+    /// Keep a secret, read as one line from standard input, on all replicas within a second
+    Put {
+        /// What it is called: openweathermap, openweathermap/second
+        id: String,
+        /// How long it lives, in seconds; 30 days at most
+        #[arg(long, value_name = "N", default_value_t = DEFAULT_TTL.as_secs())]
+        ttl_secs: u64,
+        /// Taken only to say that a secret does not belong here: clap would print what it does not know.
+        #[arg(hide = true)]
+        arguments: Vec<OsString>,
+        /// The same
+        #[arg(long, hide = true, num_args = 0.., allow_hyphen_values = true)]
+        secret: Option<Vec<OsString>>,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+    /// List what there is; secrets are not shown
+    List(ConfigArgs),
+    /// Forget one, on all replicas within a second
+    Remove {
+        /// What it is called
+        id: String,
+        #[command(flatten)]
+        config: ConfigArgs,
+    },
+}
+
 /// How long what is left in the background may take at the very end.
 const END_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -160,6 +195,15 @@ pub fn main() -> ExitCode {
             consumers::new(&name, per_minute, expires.as_deref())
         }
         Command::Purge { locations, all, config } => block_on(admin::purge(config.sources(), locations, all)),
+        Command::Credential(CredentialCommand::Put { id, ttl_secs, mut arguments, secret, config }) => {
+            // The option is one argument too many by itself.
+            arguments.extend(secret.map(|_| OsString::new()));
+            block_on(credential::put(config.sources(), &id, ttl_secs, &arguments))
+        }
+        Command::Credential(CredentialCommand::List(config)) => block_on(credential::list(config.sources())),
+        Command::Credential(CredentialCommand::Remove { id, config }) => {
+            block_on(credential::remove(config.sources(), &id))
+        }
         Command::Healthcheck(config) => block_on(admin::healthcheck(config.sources())),
     };
     match outcome {

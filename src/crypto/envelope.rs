@@ -27,8 +27,12 @@
 //! Version 1 was never released. It sealed with AES-256-GCM, whose random nonces last for 2^32 records a key, did not pad,
 //! and showed its times.
 
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
 use super::key_file::MAX_KEY_ID_BYTES;
-use super::keyring::{Keyring, RecordName};
+use super::keyring::{Key, Keyring, RecordName};
 use super::xaes::{NONCE_BYTES, TAG_BYTES};
 
 /// The only version that is written and read.
@@ -46,6 +50,9 @@ pub enum Padding {
     /// What is known about a place: 960 bytes, 1920, 3840 and so on. Nearly every weather answer, and that a place is
     /// unknown, is in the first class.
     Record,
+    /// A secret of somebody else's service: 960 bytes, so that it looks like a record. It is sealed with a key of its own,
+    /// and only [`Keyring::open_credential`] opens it.
+    Credential,
 }
 
 impl Padding {
@@ -85,6 +92,16 @@ pub struct Opened {
     pub times: Times,
     /// What was sealed.
     pub content: Vec<u8>,
+}
+
+/// A credential that opened.
+pub struct OpenedCredential {
+    /// Its authenticated times.
+    pub times: Times,
+    /// What was sealed. Wiped on drop.
+    pub content: Zeroizing<Vec<u8>>,
+    /// It was sealed with the key that seals now.
+    pub current: bool,
 }
 
 /// Why a record did not open. Each is a cache miss to the caller; the name is a metric label.
@@ -147,7 +164,8 @@ impl Keyring {
         text.extend_from_slice(&u32::try_from(content.len()).map_err(|_| SealError::TooLarge)?.to_be_bytes());
         text.extend_from_slice(content);
         text.resize(padded, 0);
-        key.cipher.encrypt(&nonce, &associated_data(&header, name), &mut text).map_err(|_| SealError::TooLarge)?;
+        let cipher = key.cipher(padding);
+        cipher.encrypt(&nonce, &associated_data(&header, name), &mut text).map_err(|_| SealError::TooLarge)?;
         key.sealed(times, padding);
         Ok([&header, &nonce[..], &text].concat())
     }
@@ -159,29 +177,55 @@ impl Keyring {
     /// The reason it did not open.
     pub fn open(&self, name: &RecordName, sealed: &[u8], now_ms: u64) -> Result<Opened, OpenError> {
         let layout = Layout::read(sealed)?;
+        let padding = layout.padding();
+        let (key, text) = self.decrypt(&layout, name, padding)?;
+        let (times, content) = unpad(&text, now_ms)?;
+        key.opened(times, padding);
+        Ok(Opened { times, content: content.to_vec() })
+    }
+
+    /// Opens what [`Keyring::seal`] made as [`Padding::Credential`], as [`Keyring::open`] does the others.
+    ///
+    /// # Errors
+    /// The reason it did not open.
+    pub fn open_credential(
+        &self,
+        name: &RecordName,
+        sealed: &[u8],
+        now_ms: u64,
+    ) -> Result<OpenedCredential, OpenError> {
+        let layout = Layout::read(sealed)?;
+        let (key, text) = self.decrypt(&layout, name, Padding::Credential)?;
+        let text = Zeroizing::new(text);
+        let (times, content) = unpad(&text, now_ms)?;
+        let current = key.id == self.sealing().id;
+        Ok(OpenedCredential { times, content: Zeroizing::new(content.to_vec()), current })
+    }
+
+    fn decrypt(
+        &self,
+        layout: &Layout<'_>,
+        name: &RecordName,
+        padding: Padding,
+    ) -> Result<(Arc<Key>, Vec<u8>), OpenError> {
         let key = self.by_id(layout.key_id).ok_or(OpenError::UnknownKey)?;
         let mut text = layout.ciphertext.to_vec();
-        key.cipher
+        key.cipher(padding)
             .decrypt(layout.nonce, &associated_data(layout.header, name), &mut text)
             .map_err(|_| OpenError::NotAuthentic)?;
-        let (times, content) = unpad(&text)?;
-        if now_ms >= times.expires_at_ms {
-            return Err(OpenError::Expired);
-        }
-        key.opened(times, layout.padding());
-        Ok(Opened { times, content: content.to_vec() })
+        Ok((key, text))
     }
 }
 
-/// Takes apart what was encrypted.
-fn unpad(text: &[u8]) -> Result<(Times, &[u8]), OpenError> {
+/// Takes apart what was encrypted, if it has not ended.
+fn unpad(text: &[u8], now_ms: u64) -> Result<(Times, &[u8]), OpenError> {
     let (fetched, rest) = text.split_first_chunk::<8>().ok_or(OpenError::Truncated)?;
     let (expires, rest) = rest.split_first_chunk::<8>().ok_or(OpenError::Truncated)?;
     let (length, rest) = rest.split_first_chunk::<4>().ok_or(OpenError::Truncated)?;
     let length = usize::try_from(u32::from_be_bytes(*length)).map_err(|_| OpenError::Truncated)?;
     let content = rest.get(..length).ok_or(OpenError::Truncated)?;
     let times = Times { fetched_at_ms: u64::from_be_bytes(*fetched), expires_at_ms: u64::from_be_bytes(*expires) };
-    Ok((times, content))
+    if now_ms >= times.expires_at_ms { Err(OpenError::Expired) } else { Ok((times, content)) }
 }
 
 fn associated_data(header: &[u8], name: &RecordName) -> Vec<u8> {
@@ -292,6 +336,31 @@ mod tests {
         for length in 0..sealed.len() {
             assert!(ring.open(&name, &sealed[..length], 1_500).is_err(), "length {length}");
         }
+    }
+
+    #[test]
+    fn a_key_of_records_opens_no_credential_and_a_key_of_credentials_no_record() {
+        let ring = ring(&["a"]);
+        let name = ring.names("x").remove(0);
+        let seal = |padding| ring.seal(&name, TIMES, b"secret", padding).unwrap();
+        let (credential, record) = (seal(Padding::Credential), seal(Padding::Record));
+        assert_eq!(credential.len(), record.len(), "they look the same");
+        assert_eq!(ring.open(&name, &credential, 1_500).unwrap_err(), OpenError::NotAuthentic);
+        assert_eq!(ring.open_credential(&name, &record, 1_500).err(), Some(OpenError::NotAuthentic));
+        assert_eq!(ring.open(&name, &record, 1_500).unwrap().content, b"secret");
+        let opened = ring.open_credential(&name, &credential, 1_999).unwrap();
+        assert_eq!((opened.content.as_slice(), opened.times), (b"secret".as_slice(), TIMES));
+        assert_eq!(ring.open_credential(&name, &credential, 2_000).err(), Some(OpenError::Expired));
+    }
+
+    #[test]
+    fn a_credential_tells_whether_the_key_that_seals_now_has_sealed_it() {
+        let (old, both) = (ring(&["old"]), ring(&["new", "old"]));
+        let name = old.names("x").remove(0);
+        let current = |ring: &Keyring, sealed: &[u8]| ring.open_credential(&name, sealed, 1_500).unwrap().current;
+        let sealed = old.seal(&name, TIMES, b"s", Padding::Credential).unwrap();
+        assert!(current(&old, &sealed) && !current(&both, &sealed));
+        assert!(current(&both, &both.seal(&name, TIMES, b"s", Padding::Credential).unwrap()));
     }
 
     #[test]

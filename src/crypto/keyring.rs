@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `stratus/v2/seal` | XAES-256-GCM of records |
 //! | `stratus/v2/name` | HMAC-SHA-256 (RFC 2104) names of records |
+//! | `stratus/v2/credential` | XAES-256-GCM of credentials |
+//! | `stratus/v2/reference` | HMAC-SHA-256 of what people see of a credential |
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,11 +40,16 @@ impl RecordName {
     }
 }
 
+/// Bytes of a reference to a credential: enough that no two of a vault are the same.
+const REFERENCE_BYTES: usize = 6;
+
 /// One key and what is derived from it. The master key itself is not kept.
 pub(super) struct Key {
     pub(super) id: String,
-    pub(super) cipher: Xaes256Gcm,
+    records: Xaes256Gcm,
+    credentials: Xaes256Gcm,
     naming: Zeroizing<[u8; KEY_BYTES]>,
+    referring: Zeroizing<[u8; KEY_BYTES]>,
     sealed: AtomicU64,
     opened: AtomicU64,
     last_end_ms: AtomicU64,
@@ -51,21 +58,36 @@ pub(super) struct Key {
 impl Key {
     fn derive(id: String, master: &[u8]) -> Self {
         let hkdf = Hkdf::<Sha256>::new(None, master);
-        let mut sealing = Zeroizing::new([0; KEY_BYTES]);
-        let mut naming = Zeroizing::new([0; KEY_BYTES]);
-        for (label, okm) in [("stratus/v2/seal", &mut sealing), ("stratus/v2/name", &mut naming)] {
+        let derived = |label: &str| {
+            let mut okm = Zeroizing::new([0; KEY_BYTES]);
             hkdf.expand(label.as_bytes(), okm.as_mut_slice())
                 .expect("32 bytes are far below the 8160 that HKDF-SHA-256 can give");
-        }
+            okm
+        };
         let [sealed, opened, last_end_ms] = [const { AtomicU64::new(0) }; 3];
-        Self { id, cipher: Xaes256Gcm::new(&sealing), naming, sealed, opened, last_end_ms }
+        Self {
+            id,
+            records: Xaes256Gcm::new(&derived("stratus/v2/seal")),
+            credentials: Xaes256Gcm::new(&derived("stratus/v2/credential")),
+            naming: derived("stratus/v2/name"),
+            referring: derived("stratus/v2/reference"),
+            sealed,
+            opened,
+            last_end_ms,
+        }
+    }
+
+    /// The cipher for what is padded like this.
+    pub(super) fn cipher(&self, padding: Padding) -> &Xaes256Gcm {
+        match padding {
+            Padding::Note | Padding::Record => &self.records,
+            Padding::Credential => &self.credentials,
+        }
     }
 
     fn name(&self, subject: &str) -> RecordName {
-        let mut mac =
-            <Hmac<Sha256> as KeyInit>::new_from_slice(self.naming.as_slice()).expect("HMAC takes a key of any length");
-        mac.update(subject.as_bytes());
-        RecordName(format!("{NAME_PREFIX}{}", URL_SAFE_NO_PAD.encode(mac.finalize().into_bytes())))
+        let digest = hmac(&self.naming, &[subject.as_bytes()]);
+        RecordName(format!("{NAME_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest)))
     }
 
     /// Whether both were derived from one master key.
@@ -87,6 +109,15 @@ impl Key {
             self.last_end_ms.fetch_max(times.expires_at_ms, Ordering::Relaxed);
         }
     }
+}
+
+/// HMAC-SHA-256 of `parts`, one after the other.
+fn hmac(key: &[u8; KEY_BYTES], parts: &[&[u8]]) -> [u8; 32] {
+    let mut mac = <Hmac<Sha256> as KeyInit>::new_from_slice(key).expect("HMAC takes a key of any length");
+    for part in parts {
+        mac.update(part);
+    }
+    mac.finalize().into_bytes().into()
 }
 
 /// What one key of the ring was used for by this process, records only.
@@ -213,6 +244,16 @@ impl Keyring {
         self.keys.load().iter().map(|key| key.name(subject)).collect()
     }
 
+    /// What people and logs see of the secret `secret` that is known as `id`, under the key that seals: it tells secrets
+    /// apart, and says nothing of them to who has no key.
+    pub fn reference(&self, id: &str, secret: &[u8]) -> [u8; REFERENCE_BYTES] {
+        // The length first, so that the border between the two counts.
+        let digest = hmac(&self.sealing().referring, &[&(id.len() as u64).to_be_bytes(), id.as_bytes(), secret]);
+        let mut reference = [0; REFERENCE_BYTES];
+        reference.copy_from_slice(&digest[..REFERENCE_BYTES]);
+        reference
+    }
+
     /// The key that seals.
     pub(super) fn sealing(&self) -> Arc<Key> {
         Arc::clone(&self.keys.load()[0])
@@ -250,6 +291,18 @@ mod tests {
             assert_eq!(name.len(), "stratus:".len() + 43);
             assert!(name.starts_with("stratus:") && !name.contains("london"));
         }
+    }
+
+    #[test]
+    fn a_reference_depends_on_the_key_the_id_the_secret_and_the_border_between_them() {
+        let (one, other) = (ring(&[line("a", 1)]), ring(&[line("b", 2)]));
+        let reference = one.reference("id", b"secret");
+        assert_eq!(reference, one.reference("id", b"secret"));
+        let different =
+            [one.reference("ids", b"ecret"), one.reference("id", b"secre"), other.reference("id", b"secret")];
+        assert!(!different.contains(&reference), "{different:?}");
+        // Made by another implementation, from the documentation of the layout.
+        assert_eq!(reference, [0xc7, 0xae, 0x8c, 0x17, 0x92, 0xe8]);
     }
 
     #[test]

@@ -26,6 +26,6 @@ mod key_file;
 mod keyring;
 mod xaes;
 
-pub use envelope::{OpenError, Opened, Padding, SealError, Times, longest_sealed};
+pub use envelope::{OpenError, Opened, OpenedCredential, Padding, SealError, Times, longest_sealed};
 pub use key_file::{KeyFault, generate_key_line, key_ids};
 pub use keyring::{KeyUse, Keyring, RecordName};

@@ -1,4 +1,4 @@
-//! The operators' listener: health, metrics, status, purge.
+//! The operators' listener: health, metrics, status, purge; `credentials` are next door.
 
 use std::sync::Arc;
 
@@ -19,14 +19,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::WrongTokens;
+use super::credentials;
 use super::guard::{Peer, bearer};
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
+use crate::credentials::Vault;
 use crate::reload::{Live, Reloading};
 use crate::telemetry::{Metrics, UpstreamReport};
 use crate::weather::{Caller, Location};
 
-/// A purge names one place; nothing longer belongs here.
+/// A purge names one place, a credential has 512 bytes at most; nothing longer belongs here.
 const MAX_BODY_BYTES: usize = 4_096;
 
 /// What the operators' routes look at.
@@ -34,6 +36,8 @@ const MAX_BODY_BYTES: usize = 4_096;
 pub struct AdminState {
     /// The cache.
     pub cache: Cache,
+    /// Secrets of other people's services.
+    pub vault: Vault,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The token for the routes that change state; without one they are off.
@@ -51,10 +55,13 @@ pub struct AdminState {
 }
 
 pub(super) fn routes(state: AdminState) -> Router {
-    let changing =
-        Router::new().route("/purge", post(purge)).route_layer(from_fn_with_state(state.clone(), with_token));
+    let with_token = Router::new()
+        .route("/purge", post(purge))
+        .route("/credentials", get(credentials::list))
+        .route("/credentials/{*id}", get(credentials::look_up).put(credentials::put).delete(credentials::remove))
+        .route_layer(from_fn_with_state(state.clone(), with_token));
     Router::new()
-        .merge(changing)
+        .merge(with_token)
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -97,12 +104,14 @@ async fn status(State(state): State<AdminState>) -> Response {
             json!({"kind": state.cache.store_kind(), "state": "down", "reason": reason, "fix": fix})
         }
     };
+    let upstream = (state.upstream)();
     let body = json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_secs": state.started.elapsed().as_secs(),
         "stopping": state.stopping.is_cancelled(),
         "store": store,
-        "upstream": (state.upstream)(),
+        "credentials": upstream.credentials,
+        "upstream": upstream,
         "keys": state.cache.keys(),
         "files": state.files.states(),
         "oldest_answer_age_secs": state.cache.oldest_answer().as_secs(),

@@ -6,6 +6,7 @@
 mod admin;
 mod attempts;
 mod coding;
+mod credentials;
 mod direct;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;

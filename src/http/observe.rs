@@ -200,6 +200,8 @@ fn route(request: &Request) -> &'static str {
         Some("/metrics") => "/metrics",
         Some("/status") => "/status",
         Some("/purge") => "/purge",
+        Some("/credentials") => "/credentials",
+        Some("/credentials/{*id}") => "/credentials/{id}",
         _ => "other",
     }
 }

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
 use crate::cache::{GetError, StoreError};
+use crate::credentials::{BadId, VaultError};
 use crate::weather::{ParameterError, SourceError};
 
 /// How long a caller should wait when it is not known how long something lasts.
@@ -106,6 +107,11 @@ impl Problem {
 
     pub(super) fn invalid_body(detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", "Invalid body", detail)
+    }
+
+    pub(super) fn no_credential() -> Self {
+        let detail = "there is no credential of this id: it was never put, was removed, or is at its end";
+        Self::new(StatusCode::NOT_FOUND, "not-found", "No such credential", detail)
     }
 
     pub(super) fn draining() -> Self {
@@ -232,7 +238,30 @@ impl From<SourceError> for Problem {
     }
 }
 
-/// For the admin routes, where the store is what is asked for.
+impl From<BadId> for Problem {
+    fn from(error: BadId) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", error.to_string())
+    }
+}
+
+impl From<VaultError> for Problem {
+    fn from(error: VaultError) -> Self {
+        match error {
+            VaultError::BadSecret | VaultError::BadTtl => Self::invalid_body(&error.to_string()),
+            VaultError::Full => {
+                Self::new(StatusCode::INSUFFICIENT_STORAGE, "vault-full", "Vault full", error.to_string())
+            }
+            VaultError::Store(_) => {
+                let detail = "the store cannot be used now, or did not answer in time: whether it was done is not known, \
+                              so try again; /status says why";
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store-unavailable", "Store unavailable", detail)
+                    .retry_after(SHORT_WAIT)
+            }
+        }
+    }
+}
+
+/// For purges.
 impl From<StoreError> for Problem {
     fn from(_: StoreError) -> Self {
         let detail = "the store cannot be used now, so nothing was purged; /status says why";

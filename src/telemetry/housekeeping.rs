@@ -1,10 +1,10 @@
-//! The gauges of what an operator looks after: encryption keys, files and rights.
+//! The gauges of what an operator looks after: encryption keys, credentials, files and rights.
 
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::KeyReport;
+use super::{CredentialReport, KeyReport};
 
 /// By key id. Ids are not secret, and few.
 type ByKey = Family<[(&'static str, String); 1], Gauge>;
@@ -13,6 +13,7 @@ type ByKey = Family<[(&'static str, String); 1], Gauge>;
 pub(super) struct HousekeepingGauges {
     key_seals: ByKey,
     key_needed: ByKey,
+    credentials: Family<[(&'static str, &'static str); 1], Gauge>,
     files_refused: Gauge,
     excess_privileges: Gauge,
 }
@@ -29,6 +30,11 @@ impl HousekeepingGauges {
             "Until the last record ends that any replica sealed with the key; 0: it can be retired",
             Unit::Seconds,
             self.key_needed.clone(),
+        );
+        registry.register(
+            "credentials",
+            "Credentials in the vault, by state on this replica: in_use, put_aside, unused",
+            self.credentials.clone(),
         );
         registry.register(
             "files_refused",
@@ -51,6 +57,13 @@ impl HousekeepingGauges {
             self.key_seals.get_or_create(&label).set(i64::from(key.seals));
             let needed_for = i64::try_from(key.last_record_ends_in_secs).unwrap_or(i64::MAX);
             self.key_needed.get_or_create(&label).set(needed_for);
+        }
+    }
+
+    pub(super) fn set_credentials(&self, credentials: &[CredentialReport]) {
+        for state in ["in_use", "put_aside", "unused"] {
+            let number = credentials.iter().filter(|credential| credential.state == state).count();
+            self.credentials.get_or_create(&[("state", state)]).set(i64::try_from(number).unwrap_or(i64::MAX));
         }
     }
 

@@ -341,6 +341,7 @@ impl Metrics {
             self.paused.get_or_create(&[("reason", reason)]).set(i64::from(report.breaker.reason == Some(reason)));
         }
         self.adaptive_factor.set(report.adaptive_factor);
+        self.housekeeping.set_credentials(&report.credentials);
     }
 
     /// Age of the oldest stale answer of late.

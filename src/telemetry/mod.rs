@@ -11,4 +11,4 @@ pub use access::Access;
 pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
-pub use report::{BreakerReport, BudgetReport, KeyReport, UpstreamReport, WindowReport};
+pub use report::{BreakerReport, BudgetReport, CredentialReport, KeyReport, UpstreamReport, WindowReport};

@@ -13,6 +13,22 @@ pub struct UpstreamReport {
     pub budget: BudgetReport,
     /// By how much more a renewal has to be worth than when there are calls enough: 1 when there are.
     pub adaptive_factor: f64,
+    /// What is in the vault; beside the upstream in `/status`.
+    #[serde(skip)]
+    pub credentials: Vec<CredentialReport>,
+}
+
+/// A credential of the vault, as people see it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CredentialReport {
+    /// What it is called.
+    pub id: String,
+    /// What tells its secret from others, and nothing else of it.
+    pub reference: String,
+    /// Seconds until it ends.
+    pub expires_in_secs: u64,
+    /// `in_use`, `put_aside` (refused a moment ago) or `unused` (nothing here uses one of that id).
+    pub state: &'static str,
 }
 
 /// Whether the upstream is called at all.

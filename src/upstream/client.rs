@@ -32,8 +32,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct ClientConfig {
     /// Scheme, host, port and an optional path before `/data/2.5/weather`.
     pub base_url: Url,
-    /// The key. Without one nothing can be asked, only answered from the store.
-    pub api_key: Option<Live<SecretString>>,
     /// The only authorities to trust; the system's when `None`.
     pub authorities: Option<Live<Authorities>>,
     /// For TCP and TLS.
@@ -137,8 +135,7 @@ impl OpenWeatherMap {
         }
     }
 
-    async fn ask(&self, query: &Query) -> Result<Fetched, SourceError> {
-        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.get();
+    async fn ask(&self, query: &Query, key: &SecretString) -> Result<Fetched, SourceError> {
         let mut url = self.config.base_url.clone();
         openweather::write_request(&mut url, query, key.expose_secret());
 
@@ -177,18 +174,12 @@ impl OpenWeatherMap {
         Ok(body.freeze())
     }
 
-    /// Whether there is a key.
-    pub fn has_key(&self) -> bool {
-        self.config.api_key.is_some()
-    }
-
     /// The upstream's status and `Date` header for a question whose answer is known to exist: for `stratus check`.
     ///
     /// # Errors
-    /// There is no key, or no answer.
-    pub async fn examine(&self, _permit: Permit) -> Result<Examination, SourceError> {
+    /// There is no answer.
+    pub async fn examine(&self, key: &SecretString, _permit: Permit) -> Result<Examination, SourceError> {
         let mut url = self.config.base_url.clone();
-        let key = self.config.api_key.as_ref().ok_or(SourceError::NoKey)?.get();
         let query = Query::parse("London", "").map_err(|_| SourceError::Failed)?;
         openweather::write_request(&mut url, &query, key.expose_secret());
         let response = self.client().get(url).send().await.map_err(|error| unsent(&error))?;
@@ -242,17 +233,7 @@ fn closed_unanswered(error: &reqwest::Error) -> bool {
 }
 
 impl Call for OpenWeatherMap {
-    fn call<'a>(&'a self, query: &'a Query, _permit: Permit) -> Fetching<'a> {
-        Box::pin(self.ask(query))
-    }
-
-    fn is_ready(&self) -> bool {
-        self.has_key()
-    }
-
-    fn key_tag(&self) -> u64 {
-        let Some(key) = &self.config.api_key else { return 0 };
-        let [a, b, c, d, e, f, g, h, ..] = fingerprint([key.load().expose_secret().as_bytes()]);
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    fn call<'a>(&'a self, query: &'a Query, key: &'a SecretString, _permit: Permit) -> Fetching<'a> {
+        Box::pin(self.ask(query, key))
     }
 }

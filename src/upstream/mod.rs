@@ -5,7 +5,8 @@
 //! 2. `budget`: is a call left of those that the plan gives the whole fleet, and for this purpose? That is the permit.
 //! 3. `client`: the call, which uses the permit up. `openweather` is the only file that knows that API's paths, parameters
 //!    and bodies.
-//! 4. `retries`: at most one more, if no answer came at all, with a permit of its own.
+//! 4. `keys`: which key the call is made with. If the upstream refuses it, the same question is put with the next one.
+//! 5. `retries`: at most one more, if no answer came at all, with a permit of its own.
 
 mod breaker;
 mod budget;
@@ -13,6 +14,7 @@ mod client;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod hold;
+mod keys;
 mod openweather;
 mod retries;
 
@@ -20,9 +22,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use secrecy::SecretString;
 use tokio::time::sleep;
 
 use crate::clock::Clock;
+use crate::reload::Live;
 use crate::store::Notebook;
 use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
 use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
@@ -31,6 +35,8 @@ use budget::{Budget, Refused, RefusedBecause};
 pub use budget::{BudgetConfig, Permit};
 pub use client::{Authorities, ClientConfig, Examination, OpenWeatherMap, UpstreamError};
 use hold::Hold;
+use keys::Which;
+pub use keys::{Key, Keys};
 use retries::RetryBudget;
 
 /// The upstream: how to reach it, and how often.
@@ -38,27 +44,38 @@ use retries::RetryBudget;
 pub struct UpstreamConfig {
     /// How to reach it.
     pub client: ClientConfig,
+    /// The key to ask with when there is none in the vault.
+    pub api_key: Option<Live<SecretString>>,
     /// How often it may be called.
     pub budget: BudgetConfig,
 }
 
 /// Something that can be called for weather, once for each permit.
 pub trait Call: Send + Sync + 'static {
-    /// Makes one call.
-    fn call<'a>(&'a self, query: &'a Query, permit: Permit) -> Fetching<'a>;
+    /// Makes one call with this key.
+    fn call<'a>(&'a self, query: &'a Query, key: &'a SecretString, permit: Permit) -> Fetching<'a>;
+}
 
-    /// Whether it could be called: there is a key.
-    fn is_ready(&self) -> bool;
+/// Further keys that one question is put with at most after one that was refused: each is a call.
+const MORE_KEYS: usize = 3;
 
-    /// Tells keys apart, and nothing else of them. It leaves the process sealed only.
-    fn key_tag(&self) -> u64 {
-        0
+/// Why a call gave no weather.
+enum Failed {
+    /// The key was refused, and there is another one.
+    ThisKey,
+    Because(SourceError),
+}
+
+impl From<SourceError> for Failed {
+    fn from(error: SourceError) -> Self {
+        Self::Because(error)
     }
 }
 
 /// A guarded upstream.
 pub struct Upstream {
     call: Arc<dyn Call>,
+    keys: Keys,
     breaker: Arc<Breaker>,
     budget: Arc<Budget>,
     limits: BudgetConfig,
@@ -73,11 +90,12 @@ pub struct Upstream {
 impl Upstream {
     /// Puts the guards before `call`; needs a Tokio runtime. The budget is counted in the store of `notes`, for all
     /// replicas that share it.
-    pub fn new(call: Arc<dyn Call>, budget: BudgetConfig, notes: Notebook, metrics: Arc<Metrics>) -> Self {
+    pub fn new(call: Arc<dyn Call>, keys: Keys, budget: BudgetConfig, notes: Notebook, metrics: Arc<Metrics>) -> Self {
         let (limits, clock) = (budget, notes.clock.clone());
         let budget = Budget::start(limits, notes.clone());
         Self {
             call,
+            keys,
             breaker: Arc::new(Breaker::new(Settings::default())),
             budget,
             limits,
@@ -91,16 +109,14 @@ impl Upstream {
 
     /// Asks, and once more if that may help.
     async fn ask(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
-        if !self.call.is_ready() {
-            return Err(SourceError::NoKey);
-        }
-        let fetched = self.attempt(query, purpose).await;
+        self.heed_new_keys();
+        let fetched = self.ask_with_each_key(query, purpose).await;
         // No answer came, or one from a gateway on the way: the question may be put again.
         if fetched == Err(SourceError::Unavailable) && self.retries.take() {
             sleep(retries::pause()).await;
             self.metrics.upstream_retried();
             // What the first attempt said is better than that there is no second one.
-            return self.attempt(query, purpose).await.map_err(|error| match error {
+            return self.ask_with_each_key(query, purpose).await.map_err(|error| match error {
                 SourceError::Paused { .. } | SourceError::BudgetExhausted { .. } | SourceError::OverShare { .. } => {
                     SourceError::Unavailable
                 }
@@ -110,59 +126,88 @@ impl Upstream {
         fetched
     }
 
-    async fn attempt(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
-        let admission = self.admit().await?;
+    /// Asks with one key, and with others as long as the upstream refuses them.
+    async fn ask_with_each_key(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
+        let mut tried = Vec::new();
+        while tried.len() <= MORE_KEYS
+            && let Some(key) = self.keys.next(&tried)
+        {
+            tried.push(key.which());
+            match self.attempt(query, purpose, &key, &tried).await {
+                Ok(fetched) => return Ok(fetched),
+                Err(Failed::Because(error)) => return Err(error),
+                Err(Failed::ThisKey) => {}
+            }
+        }
+        Err(if tried.is_empty() { SourceError::NoKey } else { SourceError::RejectedKey })
+    }
+
+    /// One call with `key`, the last of the `tried` ones.
+    async fn attempt(&self, query: &Query, purpose: Purpose, key: &Key, tried: &[Which]) -> Result<Fetched, Failed> {
+        let admission = self.admit(key, tried).await?;
         let permit = match self.budget.permit(purpose).await {
             Ok(permit) => permit,
             Err(refused) => {
                 admission.cancelled();
                 self.metrics.permit_refused(refused.reason.as_str());
-                return Err(refusal(&refused));
+                return Err(refusal(&refused).into());
             }
         };
         self.retries.called();
         let began = Instant::now();
-        let fetched = self.call.call(query, permit).await;
+        let fetched = self.call.call(query, key.secret(), permit).await;
         let outcome = fetched.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
         self.metrics.upstream_called(outcome, began.elapsed());
-        self.settle(admission, fetched.as_ref().err().copied()).await;
+        self.has_asked.store(true, Ordering::Relaxed);
+        if fetched == Err(SourceError::RejectedKey) && self.has_better(key, tried) {
+            admission.cancelled();
+            return Err(Failed::ThisKey);
+        }
+        self.settle(admission, fetched.as_ref().err().copied(), key).await;
         fetched.map_err(|error| match error {
             // As long as it is left alone for it, which may be a little longer than it asked for.
             SourceError::BudgetExhausted { retry_after } => {
                 let pause = self.breaker.state(self.clock.instant()).reopens_in;
-                SourceError::BudgetExhausted { retry_after: pause.unwrap_or_default().max(retry_after) }
+                SourceError::BudgetExhausted { retry_after: pause.unwrap_or_default().max(retry_after) }.into()
             }
-            error => error,
+            error => error.into(),
         })
     }
 
-    /// Whether it is to be called at all, by what this replica and the others know.
-    async fn admit(&self) -> Result<Admission, SourceError> {
+    /// The upstream refused `key`, here or to another replica: whether there is one that it may take.
+    fn has_better(&self, key: &Key, tried: &[Which]) -> bool {
+        self.keys.refused(key);
+        self.keys.has_other(tried)
+    }
+
+    /// Whether it is to be called with this key at all, by what this replica and the others know.
+    async fn admit(&self, key: &Key, tried: &[Which]) -> Result<Admission, Failed> {
         let now = self.clock.instant();
         let admission = self.breaker.admit(now).map_err(rejection)?;
-        let Some((reason, left)) = self.hold.heard(self.call.key_tag()).await else { return Ok(admission) };
+        let Some((reason, left)) = self.hold.heard(key.tag()).await else { return Ok(admission) };
         // That was another process, which may have had another key: a restart with a new one has to show.
         if reason == Reason::KeyRejected && !self.has_asked.load(Ordering::Relaxed) {
             return Ok(admission);
         }
         admission.cancelled();
+        if reason == Reason::KeyRejected && self.has_better(key, tried) {
+            return Err(Failed::ThisKey);
+        }
         log(self.breaker.hold(now, reason, left));
-        Err(rejection(Rejected { reason, retry_after: left }))
+        Err(rejection(Rejected { reason, retry_after: left }).into())
     }
 
     /// Tells the breaker what came of a call, and the other replicas what they should know.
-    async fn settle(&self, admission: Admission, error: Option<SourceError>) {
-        self.has_asked.store(true, Ordering::Relaxed);
+    async fn settle(&self, admission: Admission, error: Option<SourceError>, key: &Key) {
         let now = self.clock.instant();
         let change = match error {
             // An unknown place is an answer.
-            None | Some(SourceError::UnknownLocation) => admission.succeeded(now),
+            None | Some(SourceError::UnknownLocation) => {
+                self.keys.taken(key);
+                admission.succeeded(now)
+            }
             Some(SourceError::BudgetExhausted { retry_after }) => admission.rate_limited(now, retry_after),
             Some(SourceError::RejectedKey) => admission.key_rejected(now),
-            Some(SourceError::NoKey) => {
-                admission.cancelled();
-                return;
-            }
             Some(error) => {
                 tracing::warn!(outcome = error.as_str(), "the upstream gave no weather");
                 admission.failed(now)
@@ -170,23 +215,27 @@ impl Upstream {
         };
         log(change);
         match change {
-            Change::Opened(reason, pause) => self.hold.tell(reason, pause, self.call.key_tag()).await,
+            Change::Opened(reason, pause) => self.hold.tell(reason, pause, key.tag()).await,
             Change::Closed | Change::None => {}
         }
     }
 
-    /// The upstream's key was replaced: what was said about the old one, to whichever replica, says nothing about it.
-    pub fn key_replaced(&self) {
-        self.has_asked.store(false, Ordering::Relaxed);
-        self.breaker.cut_short(self.clock.instant(), Reason::KeyRejected);
+    /// What was said about other keys, to whichever replica, says nothing about a new one: it is tried at once.
+    fn heed_new_keys(&self) {
+        if self.keys.has_new() {
+            self.has_asked.store(false, Ordering::Relaxed);
+            self.breaker.cut_short(self.clock.instant(), Reason::KeyRejected);
+        }
     }
 
     /// How it stands with the upstream, for operators.
     pub fn report(&self) -> UpstreamReport {
+        self.heed_new_keys();
         let breaker = self.breaker.state(self.clock.instant());
         let left = self.budget.left();
         UpstreamReport {
-            key: self.call.is_ready(),
+            key: self.keys.any(),
+            credentials: self.keys.report(),
             breaker: BreakerReport {
                 state: breaker.state.as_str(),
                 reason: breaker.reason.map(Reason::as_str),
@@ -230,9 +279,10 @@ impl Source for Upstream {
     }
 
     fn refusal(&self, purpose: Purpose) -> Option<SourceError> {
-        if !self.call.is_ready() {
+        if !self.keys.any() {
             return Some(SourceError::NoKey);
         }
+        self.heed_new_keys();
         let breaker = self.breaker.state(self.clock.instant());
         // When its pause is over somebody has to probe.
         if breaker.state != State::Admitting
@@ -287,7 +337,8 @@ fn log(change: Change) {
         ),
         Change::Opened(Reason::KeyRejected, pause) => tracing::error!(
             pause_secs = secs(pause),
-            "the upstream refuses our key (401): replace upstream.api_key; a new key can take two hours to work"
+            "the upstream refuses our last key (401): put another one with `stratus credential put openweathermap`, or \
+             replace upstream.api_key; a new key can take two hours to work"
         ),
     }
 }

@@ -30,3 +30,4 @@ mod secrecy;
 mod security;
 mod staleness;
 mod upstream_faults;
+mod vault;

@@ -40,6 +40,13 @@ async fn connects_anew(redis: &mut Redis, service: &mut Service) {
     ask(service, "HIT").await;
 }
 
+/// In one step, as whoever replaces a file should do it: the service may look at any moment.
+fn replace(file: &Path, content: impl AsRef<[u8]>) {
+    let new = file.with_extension("new");
+    fs::write(&new, content).expect("a file");
+    fs::rename(&new, file).expect("the new file");
+}
+
 /// Another client certificate of the same authority for the same key, in date for these days from now.
 fn renew(secrets: &Path, days: std::ops::Range<i64>) {
     let read = |name: &str| fs::read_to_string(secrets.join(name)).expect("a PEM file");
@@ -50,7 +57,7 @@ fn renew(secrets: &Path, days: std::ops::Range<i64>) {
     params.not_after = OffsetDateTime::now_utc() + Duration::days(days.end);
     let key = KeyPair::from_pem(&read("stratus.key")).expect("a key");
     let certificate = params.signed_by(&key, &authority).expect("a certificate");
-    fs::write(secrets.join("stratus.crt"), certificate.pem()).expect("the certificate");
+    replace(&secrets.join("stratus.crt"), certificate.pem());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -113,12 +120,12 @@ async fn files_that_turn_bad_are_told_once_until_they_change_or_are_mended() {
     let certificate = fs::read(redis.secret("stratus.crt")).expect("the certificate");
     for change in ["is not a PEM file", "expired on", "", "is not a PEM file", ""] {
         match change {
-            "is not a PEM file" => fs::write(redis.secret("stratus.crt"), NOT_PEM).expect("a file"),
+            "is not a PEM file" => replace(&redis.secret("stratus.crt"), NOT_PEM),
             "expired on" => {
-                fs::write(redis.secret("stratus.crt"), &certificate).expect("the certificate");
+                replace(&redis.secret("stratus.crt"), &certificate);
                 renew(&redis.secret(""), -20..-10);
             }
-            _ => fs::write(redis.secret("stratus.crt"), &certificate).expect("the certificate"),
+            _ => replace(&redis.secret("stratus.crt"), &certificate),
         }
         // Looked at several times.
         for _ in 0..3 {

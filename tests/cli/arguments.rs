@@ -30,7 +30,17 @@ fn no_arguments_give_a_short_help_that_lists_the_commands_and_a_first_step() {
     let ran = run(&mut stratus(&[]));
     assert_eq!(ran.code, Some(2), "{ran:?}");
     let help = ran.stdout + &ran.stderr;
-    for wanted in ["demo", "serve", "init", "check", "key", "purge", "healthcheck", "curl -i localhost:3000/weather"] {
+    for wanted in [
+        "demo",
+        "serve",
+        "init",
+        "check",
+        "key",
+        "purge",
+        "credential",
+        "healthcheck",
+        "curl -i localhost:3000/weather",
+    ] {
         assert!(help.contains(wanted), "{wanted}: {help}");
     }
     assert!(help.lines().count() < 30, "{help}");

@@ -46,7 +46,12 @@ fn with_everything_well_each_check_has_one_good_line() {
     let subjects: Vec<_> = ran
         .stdout
         .lines()
-        .map(|line| line.strip_prefix("ok    ").and_then(|line| line.split_once(": ")).expect("a good line").0)
+        .map(|line| {
+            line.strip_prefix("ok    ")
+                .and_then(|line| line.split_once(": "))
+                .unwrap_or_else(|| panic!("a good line: {ran:?}"))
+                .0
+        })
         .collect();
     let expected = [
         "configuration",

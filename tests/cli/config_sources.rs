@@ -88,7 +88,7 @@ fn a_secret_that_looks_like_a_number_or_a_truth_stays_as_it_is() {
         let StoreConfig::Redis(redis) = config.store else { panic!("Redis is the default") };
         assert_eq!(redis.files.password.read().unwrap().expose_secret(), secret);
         assert_eq!(config.admin.token.unwrap().get().expose_secret(), secret);
-        assert_eq!(config.upstream.client.api_key.unwrap().get().expose_secret(), secret);
+        assert_eq!(config.upstream.api_key.unwrap().get().expose_secret(), secret);
     }
 }
 

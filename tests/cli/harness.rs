@@ -66,6 +66,16 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     Running::start(command).end()
 }
 
+/// Runs the program to its end with this on its standard input.
+pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ran {
+    let mut running = Running::start_on(command, Stdio::piped());
+    let mut stdin = running.child.stdin.take().expect("a pipe");
+    // A program that refuses does not read it.
+    let _ = stdin.write_all(input.as_bytes());
+    drop(stdin);
+    running.end()
+}
+
 /// A started program, killed when dropped.
 pub(crate) struct Running {
     child: Child,
@@ -76,12 +86,12 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the program starts");
+        Self::start_on(command, Stdio::null())
+    }
+
+    fn start_on(command: &mut Command, stdin: Stdio) -> Self {
+        let mut child =
+            command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program starts");
         let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut errors = child.stderr.take().expect("a pipe");
         let (sender, lines) = channel();

@@ -10,6 +10,7 @@ mod config_redis;
 mod config_sources;
 mod config_unbuilt;
 mod consumers;
+mod credential;
 mod demo;
 #[cfg(target_os = "linux")]
 mod hardening;

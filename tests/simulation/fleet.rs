@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use secrecy::SecretString;
 use stratus::cache::{Cache, CacheConfig, Policy};
 use stratus::clock::Clock;
 use stratus::crypto::Keyring;
+use stratus::reload::Live;
 use stratus::store::{MemoryStore, Notebook, Store, StoreConfig};
 use stratus::telemetry::Metrics;
-use stratus::upstream::{BudgetConfig, Upstream};
+use stratus::upstream::{BudgetConfig, Keys, Upstream};
 use tokio::time::Instant;
 
 use super::plan::Plan;
@@ -65,8 +67,9 @@ impl Fleet {
         let (clock, metrics) = (self.clocks[number].clone(), Metrics::new());
         let store = Store::start(StoreConfig::Shared(self.store.clone()), clock.clone(), Arc::clone(&metrics));
         let line = Arc::new(Line { sky: Arc::clone(&self.sky), clock: clock.clone() });
+        let keys = Keys::new(None, Some(Live::new(SecretString::from("a key"))), clock.clone());
         let notes = Notebook { store, keyring: Arc::clone(&self.keyring), clock };
-        let upstream = Arc::new(Upstream::new(line, self.budget, notes.clone(), Arc::clone(&metrics)));
+        let upstream = Arc::new(Upstream::new(line, keys, self.budget, notes.clone(), Arc::clone(&metrics)));
         let source = Arc::clone(&upstream);
         let cache = Cache::start(settings(), notes, source, metrics);
         Replica { cache, upstream }

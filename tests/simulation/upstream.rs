@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use secrecy::SecretString;
 use stratus::clock::Clock;
 use stratus::upstream::{Call, Permit};
 use stratus::weather::{Fetched, Fetching, Location, Query, SourceError};
@@ -113,15 +114,11 @@ pub(crate) struct Line {
 }
 
 impl Call for Line {
-    fn call<'a>(&'a self, query: &'a Query, _: Permit) -> Fetching<'a> {
+    fn call<'a>(&'a self, query: &'a Query, _: &'a SecretString, _: Permit) -> Fetching<'a> {
         Box::pin(async move {
             let Location::Id(place) = query.location else { return Err(SourceError::UnknownLocation) };
             let body = self.sky.answer(place).await?;
             Ok(Fetched { body, fetched_at_ms: self.clock.now_ms() })
         })
-    }
-
-    fn is_ready(&self) -> bool {
-        true
     }
 }
