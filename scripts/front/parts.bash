@@ -96,6 +96,9 @@ listen = "127.0.0.1:${port[admin]}"
 base_url = "http://127.0.0.1:${port[openweathermap]}"
 api_key = "front-test-key"
 budget_per_minute = 1000000
+[access]
+# All come from the cache in front.
+anonymous_per_minute = 0
 [cache]
 fresh_secs = $FRESH
 stale_while_revalidate_secs = $SWR

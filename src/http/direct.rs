@@ -205,15 +205,20 @@ impl Direct {
         let headers = request.headers();
         let observation = Observation::begin(&self.metrics, question.asked(headers));
         let answering = async {
-            let admitted = match admission {
-                Admission::Decided(decided) => decided,
-                Admission::Undecided(who) => self.guard.admit(who).await,
+            // Memory was asked already of whoever is let in.
+            let (admitted, recalled) = match admission {
+                Admission::Decided(decided) => (decided, true),
+                Admission::Undecided(who) => (self.guard.admit(who).await, false),
             };
             let Admitted { caller, asker } = match admitted {
                 Ok(admitted) => admitted,
                 Err(rejected) => return (weather::refused(rejected.problem), rejected.asker),
             };
-            let answered = match self.cache.get(question.query, caller).await {
+            let got = match recalled {
+                true => self.cache.load(question.query, caller).await,
+                false => self.cache.get(question.query, caller).await,
+            };
+            let answered = match got {
                 Ok(answer) => weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone()),
                 Err(error) => weather::not_answered(error),
             };
