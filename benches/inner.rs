@@ -137,7 +137,7 @@ fn consumer_find(bencher: Bencher<'_, '_>) {
 /// One request of a caller who is far from his limit.
 #[divan::bench]
 fn limit_take(bencher: Bencher<'_, '_>) {
-    let limits = limits();
+    let (_runtime, limits) = limits();
     let meter = Meter::new("kiosk".to_owned(), u32::MAX);
     bencher.bench_local(|| limits.try_take(black_box(&meter)));
 }
@@ -145,13 +145,15 @@ fn limit_take(bencher: Bencher<'_, '_>) {
 /// The same by address.
 #[divan::bench]
 fn limit_take_by_address(bencher: Bencher<'_, '_>) {
-    let limits = limits();
+    let (_runtime, limits) = limits();
     let addresses = Addresses::new(Arc::clone(&limits), u32::MAX);
     bencher.bench_local(|| limits.try_take(&addresses.meter(black_box(CALLER))));
 }
 
-fn limits() -> Arc<Limits> {
-    Limits::new(fixture::notes(ring()), 1, Metrics::new())
+fn limits() -> (Runtime, Arc<Limits>) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    let limits = runtime.block_on(async { Limits::new(fixture::notes(ring()), 1, Metrics::new()) });
+    (runtime, limits)
 }
 
 /// The one call that is measured above.

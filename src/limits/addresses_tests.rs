@@ -55,8 +55,8 @@ async fn a_flood_of_addresses_takes_no_more_room_than_is_stated() {
     let table = table(600, |_| StoreConfig::Memory);
     table.flood(0..200_000).await;
     let meters = table.addresses.meters();
-    assert!(meters <= 65_536 && meters > 65_000, "{meters}");
-    const { assert!(Addresses::MAX_BYTES < 64 << 20) };
+    assert!(meters <= 32_768 && meters > 32_500, "{meters}");
+    const { assert!(Addresses::MAX_BYTES < 32 << 20) };
 }
 
 /// Takes a minute; what the process grows by is printed.
