@@ -12,7 +12,7 @@ use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::credentials::Vault;
-use crate::http::{self, AdminState, Guard, HEADER_TIMEOUT, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
+use crate::http::{self, AdminState, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
@@ -174,19 +174,26 @@ impl App {
             version = env!("CARGO_PKG_VERSION"),
             "listening"
         );
-        let routes = http::public(&self.server, self.guard, self.cache, self.metrics);
+        let proxies = self.guard.proxies().clone();
+        let routes = http::public(&self.server, self.guard, self.cache, Arc::clone(&self.metrics));
         let limits = Limits {
             max_connections: self.server.max_connections,
-            header_timeout: HEADER_TIMEOUT,
-            write_timeout: WRITE_TIMEOUT,
+            max_connections_per_address: self.server.max_connections_per_address,
+            max_requests_in_flight: self.server.max_requests_in_flight,
+            // Time for the answer, and then as long as a client may take nothing of it.
+            stream_timeout: self.server.request_timeout + WRITE_TIMEOUT,
             drain: self.server.drain,
+            ..Limits::default()
         };
+        // Connections of a proxy are those of many callers.
+        let exempt: Exempt = Arc::new(move |address| proxies.contains(address));
+        let front = Front { tls: self.server.tls, exempt: Some(exempt), metrics: Some(self.metrics) };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
-        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, ..limits };
+        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain, ..Limits::default() };
 
         let admin_stopping = CancellationToken::new();
         let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));
-        let finished = http::serve(self.listeners.public, routes, limits, self.stopping).await;
+        let finished = http::serve_front(self.listeners.public, routes, limits, front, self.stopping).await;
         admin_stopping.cancel();
         // A panic in there was logged where it happened, and there is nothing left to stop.
         let _ = admin.await;

@@ -3,7 +3,8 @@
 //!
 //! # The life of a request
 //!
-//! 1. [`http`] `listener` accepts the connection: bounded in number, slow clients are cut.
+//! 1. [`http`] `listener` accepts the connection: bounded in number, shared fairly among addresses, slow clients are cut; by
+//!    HTTPS if it is set up.
 //! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query::parse`] makes one canonical question of the path and the
 //!    parameters, and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
 //!    given, too, and steps 6 and 7 happen behind it, once.
@@ -29,14 +30,16 @@
 //! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
 //! store, which all replicas share, and the sealing but no HTTP server; `credentials` is the vault from which `upstream` has
 //! its keys, and into which `http` puts them; `crypto` knows only bytes; `weather` are the words they share and does no I/O.
-//! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache.
-//! `rights` is the one list of what the user in Redis may do: `provision` writes it down,
-//! `store` holds Redis to it. [`reload`] and [`hardening`] know nobody: the first reads files again while the service runs,
-//! the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait, [`weather::Source`].
+//! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache. `rights` is the one list of
+//! what the user in Redis may do: `provision` writes it down, `store` holds Redis to it. `certificate` reads the certificates
+//! that we show, to Redis and to callers. [`reload`] and [`hardening`] know nobody: the first reads files again while the
+//! service runs, the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait,
+//! [`weather::Source`].
 //! `tests/architecture.rs` holds every file to this.
 
 pub mod app;
 pub mod cache;
+pub mod certificate;
 pub mod cli;
 pub mod clock;
 pub mod config;

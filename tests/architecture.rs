@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 19] = [
+const ARROWS: [(&str, &[&str]); 20] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -29,16 +29,23 @@ const ARROWS: [(&str, &[&str]); 19] = [
         ],
     ),
     ("app", &["cache", "clock", "config", "credentials", "http", "limits", "reload", "store", "telemetry", "upstream"]),
-    ("config", &["cache", "consumers", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"]),
+    (
+        "config",
+        &["cache", "certificate", "consumers", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"],
+    ),
     ("demo", &["config", "http", "provision"]),
-    ("http", &["cache", "clock", "consumers", "credentials", "limits", "reload", "telemetry", "weather"]),
+    (
+        "http",
+        &["cache", "certificate", "clock", "consumers", "credentials", "limits", "reload", "telemetry", "weather"],
+    ),
     ("consumers", &["limits", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
     ("credentials", &["crypto", "store"]),
-    ("store", &["clock", "crypto", "reload", "rights", "secret", "telemetry"]),
+    ("store", &["certificate", "clock", "crypto", "reload", "rights", "secret", "telemetry"]),
     ("upstream", &["clock", "credentials", "crypto", "reload", "store", "telemetry", "weather"]),
     ("limits", &["crypto", "store", "telemetry", "weather"]),
     ("provision", &["crypto", "rights"]),
+    ("certificate", &["reload", "secret"]),
     ("rights", &[]),
     ("crypto", &[]),
     ("weather", &[]),

@@ -222,7 +222,10 @@ impl Service {
         let server = |origin: &str| ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             request_timeout: LIMIT,
+            tls: None,
             max_connections: 1,
+            max_connections_per_address: 1,
+            max_requests_in_flight: 1,
             drain: LIMIT,
             allow_origins: vec![origin.to_owned()],
         };

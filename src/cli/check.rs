@@ -18,6 +18,8 @@ use crate::weather::SourceError;
 
 /// A certificate that ends sooner is reported.
 const RENEW_BEFORE: Duration = Duration::from_secs(30 * 86_400);
+/// Seconds of a day.
+const DAY_SECS: i64 = 86_400;
 /// A clock that is further off makes ages and expiry wrong. HTTP dates have a resolution of a second.
 const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 
@@ -58,6 +60,9 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
         say(format!("note  this process: {what}"));
     }
     report.add("addresses", addresses(&config).await);
+    if let Some(tls) = &config.server.tls {
+        report.add("server.tls_cert_file", validity(&tls.files.certificate, SystemTime::now()));
+    }
     let ids = config.keyring.ids();
     report.add("encryption keys", Ok(format!("{} ({} seals)", ids.len(), ids[0])));
     consumers(&mut report, &config);
@@ -110,7 +115,7 @@ async fn addresses(config: &Config) -> Verdict {
 }
 
 fn certificates(report: &mut Report, redis: &RedisConfig) {
-    let client = redis.files.client.as_ref().map(|(certificate, _)| ("redis.cert_file", certificate));
+    let client = redis.files.client.as_ref().map(|pair| ("redis.cert_file", &pair.certificate));
     for (key, path) in [("redis.ca_file", &redis.files.ca_file)].into_iter().chain(client) {
         report.add(key, validity(path, SystemTime::now()));
     }
@@ -139,7 +144,7 @@ fn validity(path: &Path, now: SystemTime) -> Verdict {
     } else if end - now < renew_before {
         Err(advice(format!("{} expires on {date}", path.display()), "renew it now"))
     } else {
-        Ok(format!("valid until {date}"))
+        Ok(format!("valid until {date} ({} days)", (end - now) / DAY_SECS))
     }
 }
 
@@ -247,7 +252,7 @@ mod tests {
         let path = dir.path().join("s/stratus.crt");
         let day = Duration::from_secs(86_400);
         let now = SystemTime::now();
-        assert!(validity(&path, now).is_ok());
+        assert!(validity(&path, now).unwrap().ends_with("(824 days)"));
         assert!(validity(&path, now - 2 * day).unwrap_err().what.contains("not valid before"));
         assert!(validity(&path, now + 800 * day).unwrap_err().what.contains("expires on"));
         assert!(validity(&path, now + 900 * day).unwrap_err().what.contains("expired on"));

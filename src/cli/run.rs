@@ -16,7 +16,7 @@ pub(super) async fn serve(sources: Sources, open: &[String]) -> Result<(), Faile
     // It may hold secrets as plain text.
     drop(sources);
     let _log = start_log(&config.log, open)?;
-    raise_file_limit(config.server.max_connections);
+    raise_file_limit(config.server.sockets());
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
     signals.heed(&app);
@@ -89,10 +89,10 @@ async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
 }
 
 /// Each connection takes a file descriptor, and the usual soft limit is 1024: raises it as far as this process may.
-fn raise_file_limit(max_connections: usize) {
+fn raise_file_limit(sockets: usize) {
     /// For everything else: the admin listener, Redis, the upstream, secret files, the log.
     const OTHERS: u64 = 512;
-    let needed = max_connections as u64 + OTHERS;
+    let needed = sockets as u64 + OTHERS;
     match rlimit::increase_nofile_limit(needed) {
         Ok(limit) if limit >= needed => {}
         Ok(limit) => tracing::warn!(

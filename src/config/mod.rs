@@ -1,6 +1,7 @@
 //! Configuration: defaults, files, environment, merged; each module's own settings, checked; all faults in one report.
 
 mod access;
+mod https;
 mod reader;
 mod redis;
 mod unbuilt;
@@ -25,6 +26,7 @@ use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
 
 use access::{access, allow_origins};
+use https::https;
 pub use reader::Fault;
 use reader::Reader;
 use redis::redis;
@@ -185,10 +187,20 @@ fn server(reader: &mut Reader) -> ServerConfig {
     ServerConfig {
         listen: address(reader, "server.listen"),
         request_timeout: reader.millis("server.request_timeout_ms"),
-        max_connections: usize::try_from(reader.number("server.max_connections", 1..=1_000_000)).unwrap_or(usize::MAX),
+        tls: https(reader),
+        max_connections: count(reader.number("server.max_connections", 1..=1_000_000)),
+        max_connections_per_address: match reader.number("server.max_connections_per_address", 0..=1_000_000) {
+            0 => usize::MAX,
+            most => count(most),
+        },
+        max_requests_in_flight: count(reader.number("server.max_requests_in_flight", 1..=10_000_000)),
         drain: reader.secs("server.drain_secs", 0),
         allow_origins: allow_origins(reader),
     }
+}
+
+fn count(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
@@ -211,7 +223,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         authorities,
         connect_timeout: reader.millis("upstream.connect_timeout_ms"),
         timeout: reader.millis("upstream.timeout_ms"),
-        max_body_bytes: usize::try_from(max_body_bytes).unwrap_or(usize::MAX),
+        max_body_bytes: count(max_body_bytes),
         base_url: base_url?,
     };
     let budget = budget(reader, client.connect_timeout);
@@ -241,7 +253,7 @@ fn cache(reader: &mut Reader, upstream_timeout: Duration, request_timeout: Durat
     CacheConfig {
         policy,
         memory_max_bytes: reader.number("cache.memory_max_bytes", 0..=1 << 40),
-        max_waiters: usize::try_from(reader.number("cache.max_waiters", 1..=1_000_000)).unwrap_or(usize::MAX),
+        max_waiters: count(reader.number("cache.max_waiters", 1..=1_000_000)),
         // Before the request's own limit, so that there is time to fall back on a stale copy.
         wait_timeout: request_timeout * 9 / 10,
         // The client's own limit comes first, and is told apart from a client that hangs.

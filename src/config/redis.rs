@@ -6,6 +6,7 @@ use secrecy::SecretString;
 use url::Url;
 
 use super::reader::Reader;
+use crate::certificate::PairFiles;
 use crate::crypto::longest_sealed;
 use crate::reload::Live;
 use crate::secret::Secret;
@@ -49,7 +50,8 @@ fn credentials(reader: &mut Reader) -> Option<(Live<Credentials>, CredentialFile
     let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
         (Some(certificate), Some(key)) => {
             reader.note_group("redis.key_file", &key);
-            Some((certificate, key))
+            let settings = ["redis.cert_file", "redis.key_file"];
+            Some(PairFiles { settings, certificate, key, readers: reader.readers() })
         }
         (None, None) => None,
         _ => {
@@ -63,7 +65,7 @@ fn credentials(reader: &mut Reader) -> Option<(Live<Credentials>, CredentialFile
     };
     // The fault of a password that is none is told already; those of the other files are told with it.
     let password = password.unwrap_or_else(|| Secret::Inline(SecretString::default()));
-    let files = CredentialFiles { password, ca_file, client, readers: reader.readers() };
+    let files = CredentialFiles { password, ca_file, client };
     match Credentials::read(&files, SystemTime::now()) {
         Ok(first) => {
             let (live, fingerprint) = (Live::new(first.value), first.fingerprint);

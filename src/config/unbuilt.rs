@@ -4,7 +4,7 @@ use super::reader::Reader;
 
 /// Settings whose neglect would weaken security or serve from the wrong place: refused until they work.
 pub(super) fn refuse_unbuilt(reader: &mut Reader) {
-    let empty = ["server.tls_cert_file", "server.tls_key_file", "redis.sentinel_master", "telemetry.otlp_endpoint"];
+    let empty = ["redis.sentinel_master", "telemetry.otlp_endpoint"];
     for key in empty {
         if !reader.get::<String>(key).is_empty() {
             reader.fault(key, "is not built into this version: leave it out");

@@ -13,19 +13,14 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Sources;
-use crate::http::{self, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT};
+use crate::http::{self, Limits};
 use crate::provision;
 use redis_server::RedisServer;
 
 /// As of a paid plan, so that a visitor can ask for what they like.
 const BUDGET_PER_MINUTE: u32 = 3_000;
-/// The simulated upstream is asked by one client.
-const LIMITS: Limits = Limits {
-    max_connections: 64,
-    header_timeout: HEADER_TIMEOUT,
-    write_timeout: WRITE_TIMEOUT,
-    drain: std::time::Duration::from_secs(1),
-};
+/// Connections to the simulated upstream, which is asked by one client.
+const CONNECTIONS: usize = 64;
 
 /// Why the demo cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +54,8 @@ impl Demo {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let upstream = listener.local_addr()?;
         let stopping = CancellationToken::new();
-        tokio::spawn(http::serve(listener, simulated::router(), LIMITS, stopping.clone()));
+        let limits = Limits { max_connections: CONNECTIONS, ..Limits::default() };
+        tokio::spawn(http::serve(listener, simulated::router(), limits, stopping.clone()));
         Ok(Self { upstream, redis, stopping })
     }
 

@@ -23,8 +23,8 @@ use tower::Service;
 
 use super::guard::{Admission, Admitted, Asker, Guard, Peer, Rejected, vary_by_key};
 use super::observe::{Asked, Observation, Told, WEATHER, X_REQUEST_ID, method, request_id, with_body};
-use super::{EXPOSED, weather};
-use crate::cache::Cache;
+use super::{EXPOSED, Overload, weather};
+use crate::cache::{Cache, GetError};
 use crate::telemetry::Metrics;
 use crate::weather::Query;
 
@@ -50,8 +50,13 @@ impl Routes {
         Self { direct: Some(Arc::new(direct)), router }
     }
 
-    /// Answers; what has to wait holds `held` until its answer.
-    pub(super) fn answer<B, T>(&self, mut request: Request<B>, peer: IpAddr, held: impl FnOnce() -> T) -> Answering
+    /// Answers; what has to wait holds what `held` gives until its answer, and is refused if that is nothing.
+    pub(super) fn answer<B, T>(
+        &self,
+        mut request: Request<B>,
+        peer: IpAddr,
+        held: impl FnOnce() -> Option<T>,
+    ) -> Answering
     where
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
         T: Send + 'static,
@@ -66,14 +71,22 @@ impl Routes {
                 Ok(Decided::Load(admission)) => admission,
                 Err(_) => return Either::Left(ready(Ok(direct.break_down(question.asked(request.headers()))))),
             };
-            let (direct, held) = (Arc::clone(direct), held());
+            let Some(held) = held() else {
+                return Either::Left(ready(Ok(direct.turn_away(admission, question.asked(request.headers())))));
+            };
+            let direct = Arc::clone(direct);
+            // The body, which nobody reads, goes now.
+            let headers = request.into_parts().0.headers;
             return Either::Right(Box::pin(async move {
                 let _held = held;
-                Ok(direct.wait(question, admission, request).await)
+                Ok(direct.wait(question, admission, headers).await)
             }));
         }
         let (mut router, held) = (self.router.clone(), held());
         request.extensions_mut().insert(Peer(peer));
+        if held.is_none() {
+            request.extensions_mut().insert(Overload);
+        }
         let answer = router.call(request.map(Body::new));
         Either::Right(Box::pin(async move {
             let _held = held;
@@ -101,8 +114,8 @@ pub(super) struct Direct {
     guard: Arc<Guard>,
     cache: Cache,
     metrics: Arc<Metrics>,
-    /// What pages of other origins may read.
-    cors: HeaderMap,
+    /// The headers of every answer: what pages of other origins may read, what browsers may make of it.
+    always: HeaderMap,
     /// The headers of every answer with weather, those with the same value for whoever asks already with it.
     constant: HeaderMap,
     any_origin: bool,
@@ -122,23 +135,30 @@ impl Question {
 }
 
 impl Direct {
-    pub(super) fn new(guard: Arc<Guard>, cache: Cache, metrics: Arc<Metrics>, any_origin: bool) -> Self {
-        let mut cors = HeaderMap::new();
+    /// `always` are the headers of every answer, whoever asks for what.
+    pub(super) fn new(
+        guard: Arc<Guard>,
+        cache: Cache,
+        metrics: Arc<Metrics>,
+        any_origin: bool,
+        mut always: HeaderMap,
+    ) -> Self {
         let exposed: Vec<_> = EXPOSED.iter().map(|name| name.as_str().to_owned()).collect();
         // Of header names, which are all visible ASCII.
-        cors.extend(HeaderValue::try_from(exposed.join(",")).ok().map(|names| (ACCESS_CONTROL_EXPOSE_HEADERS, names)));
+        always
+            .extend(HeaderValue::try_from(exposed.join(",")).ok().map(|names| (ACCESS_CONTROL_EXPOSE_HEADERS, names)));
         if any_origin {
-            cors.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+            always.insert(ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
         } else {
-            cors.insert(VARY, HeaderValue::from_static("origin"));
+            always.insert(VARY, HeaderValue::from_static("origin"));
         }
         if guard.requires_key() {
-            vary_by_key(&mut cors);
+            vary_by_key(&mut always);
         }
         let mut constant = weather::constant_headers();
-        constant.extend(cors.clone());
+        constant.extend(always.clone());
         constant.insert(X_REQUEST_ID, HeaderValue::from_static(""));
-        Self { guard, cache, metrics, cors, constant, any_origin }
+        Self { guard, cache, metrics, always, constant, any_origin }
     }
 
     /// The question, if nothing about it is odd.
@@ -201,8 +221,8 @@ impl Direct {
     }
 
     /// The answer that has to be waited for, be it that memory does not have it or that the guard has to ask the store.
-    async fn wait<B>(&self, question: Question, admission: Admission, request: Request<B>) -> Response {
-        let headers = request.headers();
+    async fn wait(&self, question: Question, admission: Admission, headers: HeaderMap) -> Response {
+        let headers = &headers;
         let observation = Observation::begin(&self.metrics, question.asked(headers));
         let answering = async {
             // Memory was asked already of whoever is let in.
@@ -232,12 +252,26 @@ impl Direct {
         response
     }
 
+    /// The answer when too many wait already.
+    fn turn_away(&self, admission: Admission, asked: Asked) -> Response {
+        let asker = match admission {
+            Admission::Decided(Ok(admitted)) => admitted.asker,
+            Admission::Decided(Err(rejected)) => rejected.asker,
+            Admission::Undecided(_) => Asker::default(),
+        };
+        let (response, word) = weather::not_answered(GetError::Overloaded);
+        let (mut response, code) = self.finished(response, &asked);
+        asker.tell(response.headers_mut());
+        asked.tell(&self.metrics, Told::of(&response, code, word, asker.consumer.as_deref()));
+        response
+    }
+
     /// Gives an error its body, and every answer what the layers of the long way would add.
     fn finished(&self, response: Response, asked: &Asked) -> (Response, Option<&'static str>) {
         let (mut response, code) = with_body(response, asked.id());
         let headers = response.headers_mut();
         if code.is_some() {
-            headers.extend(self.cors.clone());
+            headers.extend(self.always.clone());
         }
         headers.insert(X_REQUEST_ID, asked.id.clone());
         (response, code)

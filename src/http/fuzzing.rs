@@ -10,7 +10,7 @@ use super::Routes;
 
 /// Answers as a listener does.
 pub async fn answer(routes: &Routes, request: Request<Body>, peer: IpAddr) -> Response {
-    match routes.answer(request, peer, || ()).await {
+    match routes.answer(request, peer, || Some(())).await {
         Ok(response) => response,
         Err(never) => match never {},
     }

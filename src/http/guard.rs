@@ -107,6 +107,11 @@ impl Guard {
         self.config.consumers.as_ref().is_some_and(|consumers| consumers.load().any_names(origin))
     }
 
+    /// Whose word counts about where a request comes from.
+    pub fn proxies(&self) -> &TrustedProxies {
+        &self.config.proxies
+    }
+
     /// Whether answers are only for those who have a key.
     pub(super) fn requires_key(&self) -> bool {
         self.config.required

@@ -1,7 +1,7 @@
 //! HTTP: the two listeners, their routes and the one list of middleware.
 //!
-//! `direct`: plain questions, let in by `guard`. Everything else: `observe` (id, log line, metrics, error bodies) → time
-//! limit → CORS → route → `guard` → handler.
+//! `direct`: plain questions, let in by `guard`. Everything else: headers of every answer → `observe` (id, log line, metrics,
+//! error bodies) → time limit → CORS → route → `guard` → handler.
 
 mod admin;
 mod attempts;
@@ -15,6 +15,7 @@ mod listener;
 mod observe;
 mod peer;
 mod problem;
+mod tls;
 mod weather;
 
 use std::net::SocketAddr;
@@ -23,8 +24,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::http::header::{AGE, AUTHORIZATION, CACHE_CONTROL, ETAG, IF_NONE_MATCH, LINK, ORIGIN, RETRY_AFTER};
-use axum::http::{HeaderName, HeaderValue, Method};
+use axum::http::header::{
+    AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LINK, ORIGIN, REFERRER_POLICY,
+    RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -40,9 +44,11 @@ pub use attempts::WrongTokens;
 use direct::Direct;
 pub use direct::Routes;
 pub use guard::{AccessConfig, Guard};
-pub use listener::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
+use listener::MAX_WAITING;
+pub use listener::{Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
+pub use tls::{Tls, read_tls};
 
 /// How long a browser may remember what a preflight request allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);
@@ -61,6 +67,24 @@ const EXPOSED: [HeaderName; 10] = [
     guard::RATELIMIT_POLICY,
 ];
 
+/// Fetch standard: which sites may load an answer. All: weather is public.
+const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
+
+/// What browsers may make of an answer, public or not: what it says it is (Fetch standard), and nothing that runs or
+/// frames (CSP level 3): it is data. An answer that is a page says otherwise itself.
+const HARMLESS: [(HeaderName, HeaderValue); 2] = [
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    (CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; frame-ancestors 'none'")),
+];
+/// The path of a request is a place, which is private: it goes into no `Referer`.
+const PUBLIC: [(HeaderName, HeaderValue); 2] = [
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (CROSS_ORIGIN_RESOURCE_POLICY, HeaderValue::from_static("cross-origin")),
+];
+/// For a year (in seconds) by HTTPS only (RFC 6797). Without `includeSubDomains`: who runs the names below ours is not ours
+/// to know, and a browser would cut them off for a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
+
 /// The public listener.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
@@ -68,12 +92,25 @@ pub struct ServerConfig {
     pub listen: SocketAddr,
     /// From a request's head to its answer.
     pub request_timeout: Duration,
-    /// Open connections at most; further ones wait.
+    /// HTTPS; without it, plain HTTP.
+    pub tls: Option<Tls>,
+    /// Open connections at most; see [`Limits::max_connections`].
     pub max_connections: usize,
+    /// Of those for one address at most.
+    pub max_connections_per_address: usize,
+    /// Requests that wait for their answer at most.
+    pub max_requests_in_flight: usize,
     /// How long requests in flight may take when the service stops.
     pub drain: Duration,
     /// Origins whose pages may read the answers; `*` is any.
     pub allow_origins: Vec<String>,
+}
+
+impl ServerConfig {
+    /// Sockets of callers that may be open at once, those that wait for a place included.
+    pub fn sockets(&self) -> usize {
+        self.max_connections + MAX_WAITING
+    }
 }
 
 /// The operators' listener.
@@ -89,7 +126,11 @@ pub struct AdminConfig {
 pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Metrics>) -> Routes {
     let any_origin = config.allow_origins.iter().any(|origin| origin == "*");
     let guard = Arc::new(guard);
-    let direct = Direct::new(Arc::clone(&guard), cache.clone(), Arc::clone(&metrics), any_origin);
+    let mut always: HeaderMap = HARMLESS.into_iter().chain(PUBLIC).collect();
+    if config.tls.is_some() {
+        always.insert(STRICT_TRANSPORT_SECURITY, HSTS);
+    }
+    let direct = Direct::new(Arc::clone(&guard), cache.clone(), Arc::clone(&metrics), any_origin, always.clone());
     let routes = Router::new()
         .route("/weather/", get(weather::weather))
         .route("/weather/{location}", get(weather::weather))
@@ -97,23 +138,32 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);
     let cors = cors(&config.allow_origins, any_origin, guard);
-    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors), direct)
+    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors, always), direct)
 }
 
 /// The operators' routes.
 pub fn admin(state: AdminState, request_timeout: Duration) -> Router {
     let metrics = Arc::clone(&state.metrics);
     // No origin may read them: a page in an operator's browser must not.
-    with_middleware(admin::routes(state), request_timeout, metrics, CorsLayer::new())
+    let mut always: HeaderMap = HARMLESS.into_iter().collect();
+    always.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    with_middleware(admin::routes(state), request_timeout, metrics, CorsLayer::new(), always)
 }
 
 /// The one list, outermost first.
-fn with_middleware(routes: Router, request_timeout: Duration, metrics: Arc<Metrics>, cors: CorsLayer) -> Router {
+fn with_middleware(
+    routes: Router,
+    request_timeout: Duration,
+    metrics: Arc<Metrics>,
+    cors: CorsLayer,
+    always: HeaderMap,
+) -> Router {
     routes
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(
             ServiceBuilder::new()
+                .layer(from_fn_with_state(Arc::new(always), with_headers))
                 // Sees everything, also what the others refuse.
                 .layer(from_fn_with_state(metrics, observe::observe))
                 // Nobody waits for ever, whatever a handler waits for.
@@ -122,6 +172,20 @@ fn with_middleware(routes: Router, request_timeout: Duration, metrics: Arc<Metri
                 .layer(cors),
         )
 }
+
+/// Adds the headers of every answer; one that says something else itself keeps that.
+async fn with_headers(State(always): State<Arc<HeaderMap>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in always.iter() {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+    response
+}
+
+/// On a request that may not wait for its answer, because too many wait already.
+#[derive(Debug, Clone, Copy)]
+struct Overload;
 
 async fn time_limit(State(limit): State<Duration>, request: Request, next: Next) -> Response {
     match tokio::time::timeout(limit, next.run(request)).await {

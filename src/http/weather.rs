@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
+use super::Overload;
 use super::coding::negotiate;
 use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
 use super::problem::Problem;
@@ -21,6 +22,7 @@ const LICENCE: HeaderValue = HeaderValue::from_static(
 pub(super) async fn weather(
     State(cache): State<Cache>,
     Extension(caller): Extension<Caller>,
+    overload: Option<Extension<Overload>>,
     uri: Uri,
     RawQuery(parameters): RawQuery,
     headers: HeaderMap,
@@ -30,7 +32,11 @@ pub(super) async fn weather(
         Ok(query) => query,
         Err(error) => return Problem::from(error).into_response(),
     };
-    match cache.get(query, caller).await {
+    let got = match overload {
+        None => cache.get(query, caller).await,
+        Some(_) => cache.recall(&query).ok_or(GetError::Overloaded),
+    };
+    match got {
         Ok(answer) => {
             let (mut response, word) = answered(&answer, cache.now_ms(), &headers, constant_headers());
             response.extensions_mut().insert(CacheResult(word));

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 
+use super::connections::ConnectionCounts;
 use super::housekeeping::HousekeepingGauges;
 use super::{KeyReport, UpstreamReport};
 
@@ -79,6 +80,7 @@ pub struct Metrics {
     oldest_answer: Gauge,
     limit_reservations: Family<Labels<1>, Counter>,
     housekeeping: HousekeepingGauges,
+    pub(super) connections: ConnectionCounts,
 }
 
 impl Metrics {
@@ -115,6 +117,7 @@ impl Metrics {
             oldest_answer: Gauge::default(),
             limit_reservations: Family::default(),
             housekeeping: HousekeepingGauges::default(),
+            connections: ConnectionCounts::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -226,6 +229,7 @@ impl Metrics {
             self.limit_reservations.clone(),
         );
         self.housekeeping.register(registry);
+        self.connections.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&version).set(1);

@@ -1,6 +1,7 @@
 //! What operators see: the log and the metrics. Neither ever holds a location, a key or a body.
 
 mod access;
+mod connections;
 mod housekeeping;
 mod lines;
 mod log;
@@ -8,6 +9,7 @@ mod metrics;
 mod report;
 
 pub use access::Access;
+pub use connections::OpenConnection;
 pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};

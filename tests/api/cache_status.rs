@@ -236,6 +236,7 @@ async fn the_short_way_gives_the_same_headers_as_the_long_way() {
                 };
                 assert_eq!(short.header("access-control-allow-origin"), allowed);
                 assert_eq!(short.header("vary"), if origins == "*" { "" } else { "origin" });
+                assert_eq!(short.header("x-content-type-options"), "nosniff");
             }
         }
     }

@@ -139,6 +139,48 @@ async fn a_200_has_the_headers_of_the_contract() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_answer_tells_browsers_to_run_frame_and_guess_nothing_and_to_pass_no_place_on() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("London"))).await;
+    let service = Setup::memory(&upstream).start().await;
+    let tag = service.get("/weather/London").await.header("etag").to_owned();
+    let conditional = service.request(Method::GET, "/weather/London").header("if-none-match", tag);
+    let preflight = service
+        .request(Method::OPTIONS, "/weather/London")
+        .header("origin", "https://any.example")
+        .header("access-control-request-method", "GET");
+    let mut answers = vec![answer(conditional).await, answer(preflight).await];
+    for path in ["/weather/London", "/weather/%00", "/weather/London?unit=x", "/", "/nowhere"] {
+        for method in [Method::GET, Method::HEAD, Method::POST] {
+            answers.push(answer(service.request(method, path)).await);
+        }
+    }
+    let statuses: std::collections::BTreeSet<_> = answers.iter().map(|answer| answer.status.as_u16()).collect();
+    assert_eq!(statuses, [200, 304, 400, 404, 405].into());
+    for answer in answers {
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "cross-origin"),
+        ] {
+            assert_eq!(answer.headers.get_all(name).iter().collect::<Vec<_>>(), [value], "{name}: {answer:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_answer_to_an_operator_is_kept_run_or_framed_by_a_browser() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("London"))).await;
+    let service = Setup::memory(&upstream).start().await;
+    for path in ["/livez", "/readyz", "/metrics", "/status", "/purge", "/nowhere"] {
+        let answer = service.admin_get(path).await;
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+        assert_eq!(answer.header("x-content-type-options"), "nosniff", "{path}");
+        assert_eq!(answer.header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'", "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_well_formed_request_id_is_kept_and_another_is_replaced() {
     let upstream = ScriptedUpstream::start(Reply::json(200, body("London"))).await;
     let service = Setup::memory(&upstream).start().await;

@@ -167,7 +167,7 @@ async fn listener(limits: Limits) -> (SocketAddr, DropGuard) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_head_is_cut_off() {
     let header_timeout = Duration::from_millis(200);
-    let limits = Limits { max_connections: 10, header_timeout, write_timeout: PATIENCE, drain: Duration::ZERO };
+    let limits = Limits { header_timeout, write_timeout: PATIENCE, ..Limits::default() };
     let (address, _running) = listener(limits).await;
     for (sent, answered) in [("", ""), ("GET / HT", ""), ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello")] {
         let mut slow = connect(address).await;
@@ -180,7 +180,7 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_takes_nothing_of_its_answer_gives_its_place_to_the_next() {
     let write_timeout = Duration::from_millis(200);
-    let limits = Limits { max_connections: 1, header_timeout: PATIENCE, write_timeout, drain: Duration::ZERO };
+    let limits = Limits { max_connections: 1, header_timeout: PATIENCE, write_timeout, ..Limits::default() };
     let (address, _running) = listener(limits).await;
     let mut greedy = connect(address).await;
     greedy.write_all(b"GET /much HTTP/1.1\r\nHost: a\r\n\r\n").await.expect("it is taken");

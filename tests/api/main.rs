@@ -2,6 +2,7 @@
 
 mod access;
 mod admin;
+mod armour;
 mod bodies;
 mod budget;
 mod cache_status;
@@ -14,6 +15,7 @@ mod counters;
 mod fleet;
 mod guards;
 mod harness;
+mod https;
 mod leaks;
 mod least_privilege;
 mod lifecycle;

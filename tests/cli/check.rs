@@ -241,7 +241,7 @@ fn every_trouble_is_told_in_one_run() {
 }
 
 /// Replaces a leaf certificate by another from the same authority.
-fn reissue(secrets: &Path, leaf: &str, name: &str, not_after: OffsetDateTime) {
+pub(crate) fn reissue(secrets: &Path, leaf: &str, name: &str, not_after: OffsetDateTime) {
     let read = |name: &str| std::fs::read_to_string(secrets.join(name)).expect("a file");
     let authority = KeyPair::from_pem(&read("ca.key")).expect("a key");
     let authority = Issuer::from_ca_cert_pem(&read("ca.crt"), authority).expect("an authority");

@@ -8,8 +8,6 @@ fn settings_that_are_not_built_and_matter_are_refused_all_at_once() {
         ("redis.topology", "cluster"),
         ("redis.nodes", "rediss://a:1"),
         ("redis.sentinel_master", "mymaster"),
-        ("server.tls_cert_file", "https.crt"),
-        ("server.tls_key_file", "https.key"),
         ("telemetry.otlp_endpoint", "http://127.0.0.1:4317"),
     ];
     let settings = refused.iter().fold(Settings::memory(), |settings, (key, value)| settings.set(key, value));

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use stratus::demo::simulated;
-use stratus::http::{HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve};
+use stratus::http::{Limits, serve};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -291,12 +291,7 @@ impl Upstream {
         let runtime = runtime();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let address = listener.local_addr().expect("an address");
-        let limits = Limits {
-            max_connections: 64,
-            header_timeout: HEADER_TIMEOUT,
-            write_timeout: WRITE_TIMEOUT,
-            drain: Duration::ZERO,
-        };
+        let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
         runtime.spawn(serve(listener, routes, limits, CancellationToken::new()));
         Self { address, _runtime: runtime }
     }

@@ -15,6 +15,7 @@ mod demo;
 #[cfg(target_os = "linux")]
 mod hardening;
 mod harness;
+mod https;
 mod init;
 mod keys;
 mod privileges;

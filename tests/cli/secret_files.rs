@@ -8,14 +8,21 @@ use super::harness::{CANARY, Folder, Ran, Settings, free_address, run, stratus, 
 const KEY: &str = "a:PwECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 const ALLOW: &str = "insecure.allow_group_readable_secrets";
 /// Every setting that names a secret file.
-const FILES: [&str; 5] =
-    ["admin.token_file", "upstream.api_key_file", "encryption.keys_file", "redis.password_file", "redis.key_file"];
+const FILES: [&str; 6] = [
+    "admin.token_file",
+    "upstream.api_key_file",
+    "encryption.keys_file",
+    "redis.password_file",
+    "redis.key_file",
+    "server.tls_key_file",
+];
 
 /// What is in such a file.
 fn content(key: &str) -> String {
     match key {
         "encryption.keys_file" => format!("{KEY}\n"),
         "redis.key_file" => made("stratus.key"),
+        "server.tls_key_file" => made("https.key"),
         _ => format!("{CANARY}\n"),
     }
 }
@@ -38,7 +45,8 @@ fn with_files(folder: &Folder, mode: u32) -> Settings {
         .set("store.backend", "redis")
         .set("redis.url", format!("rediss://{}", free_address()))
         .set("redis.ca_file", text(&authority))
-        .set("redis.cert_file", text(&certificate));
+        .set("redis.cert_file", text(&certificate))
+        .set("server.tls_cert_file", text(&folder.write("https", &made("https.crt"))));
     FILES.into_iter().fold(settings, |settings, key| settings.set(key, text(&secret_file(folder, key, mode))))
 }
 

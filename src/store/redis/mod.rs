@@ -20,7 +20,7 @@ use url::Url;
 use super::{StoreError, StoreState};
 use crate::reload::Live;
 use crate::telemetry::Metrics;
-pub use credentials::{CredentialFault, CredentialFiles, Credentials};
+pub use credentials::{CredentialFiles, Credentials};
 pub use doctor::{Advice, Finding, examine};
 use link::Link;
 

@@ -151,12 +151,7 @@ async fn serve(cache: Cache, metrics: Arc<Metrics>) -> (String, impl Drop) {
     let guard = http::Guard::new(config.access, Limits::new(notes, 1, Arc::clone(&metrics)), clock);
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("an address");
-    let limits = http::Limits {
-        max_connections: 100,
-        header_timeout: http::HEADER_TIMEOUT,
-        write_timeout: http::WRITE_TIMEOUT,
-        drain: Duration::ZERO,
-    };
+    let limits = http::Limits { drain: Duration::ZERO, ..http::Limits::default() };
     let stopping = CancellationToken::new();
     tokio::spawn(http::serve(listener, http::public(&config.server, guard, cache, metrics), limits, stopping.clone()));
     (format!("http://{address}/weather/id:1"), stopping.drop_guard())

@@ -1,6 +1,7 @@
 //! The real server on port 0, a real redis-server with TLS and an ACL user, a scripted upstream, a proxy that can hurt.
 
 mod answer;
+pub(crate) mod callers;
 pub(crate) mod canaries;
 pub(crate) mod inspector;
 mod minute;

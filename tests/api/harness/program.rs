@@ -68,6 +68,12 @@ impl Program {
         format!("http://{}{path}", line[listener].as_str().expect("an address"))
     }
 
+    /// Where apps reach it.
+    pub(crate) fn public(&self) -> std::net::SocketAddr {
+        let line = find(&self.printed.borrow(), "listening").expect("a program that listens");
+        line["public"].as_str().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.id().expect("it runs")
@@ -121,6 +127,13 @@ pub(crate) async fn run(arguments: &[&str]) -> String {
     let output = Command::new(PROGRAM).args(arguments).env_clear().output().await.expect("the program");
     assert!(output.status.success(), "{arguments:?}: {output:?}");
     String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// The most memory that a process has ever had, in KiB.
+pub(crate) fn peak_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("Linux");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+    peak.trim().strip_suffix(" kB").expect("in KiB").parse().expect("a number")
 }
 
 /// Sends a signal to a process that a test has started.

@@ -4,19 +4,13 @@ use serde_json::Value;
 
 use super::server::{Act, Malicious};
 use super::{PLACES, upstream};
+use crate::harness::program::peak_kib;
 use crate::harness::{PATIENCE, Program, Reply, body};
 use reqwest::Method;
 
 /// More than the program takes for some requests, and far less than what is sent to it.
 const MOST_GROWTH_KIB: u64 = 64 * 1024;
 const CHUNK: usize = 1024 * 1024;
-
-/// The most memory that the program has ever had, in KiB.
-fn peak(program: &Program) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", program.pid())).expect("Linux");
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
-    peak.trim().strip_suffix(" kB").expect("in KiB").parse().expect("a number")
-}
 
 async fn all_are_answered(program: &Program, what: &str) {
     for place in PLACES {
@@ -46,7 +40,7 @@ async fn is_cut_off(what: &'static str, head: &[u8], again: &[u8], times: usize,
     let program = setup.program().await;
     store(&program, what, |store| store["state"] == "up").await;
     all_are_answered(&program, what).await;
-    let before = peak(&program);
+    let before = peak_kib(program.pid());
     let (head, again) = (head.to_vec(), again.to_vec());
     redis.does(move |asked| match asked.command {
         "GET" => Act::Flood(head.clone(), again.clone(), times),
@@ -57,7 +51,7 @@ async fn is_cut_off(what: &'static str, head: &[u8], again: &[u8], times: usize,
         store(&program, what, |store| store["reason"].as_str().is_some_and(|told| told.contains(reason))).await;
     }
     all_are_answered(&program, what).await;
-    let grown = peak(&program) - before;
+    let grown = peak_kib(program.pid()) - before;
     assert!(grown < MOST_GROWTH_KIB, "{what}: it grew by {grown} KiB");
     redis.behaves();
     store(&program, what, |store| store["state"] == "up").await;
