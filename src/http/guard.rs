@@ -164,8 +164,10 @@ impl Guard {
         Who { caller, consumer: None, meter, refused }
     }
 
-    /// The consumer whose key the request brings; `None` if it brings none.
+    /// The consumer whose key the request brings; `None` if it brings none, or if there are no consumers at all.
     fn consumer(&self, headers: &HeaderMap) -> Result<Option<Arc<Consumer>>, Problem> {
+        // Where nobody has a key these headers are for somebody else: a proxy that asks for a password, say.
+        let Some(consumers) = &self.config.consumers else { return Ok(None) };
         let (authorization, x_api_key) = (headers.get(AUTHORIZATION), headers.get(X_API_KEY));
         let key = match (authorization, x_api_key) {
             (None, None) => return Ok(None),
@@ -176,9 +178,6 @@ impl Guard {
             (Some(_), Some(_)) => {
                 return Err(Problem::invalid_key("give the key once, as Authorization: Bearer or as X-API-Key"));
             }
-        };
-        let Some(consumers) = &self.config.consumers else {
-            return Err(Problem::invalid_key("this service knows no consumer keys: ask without one"));
         };
         consumers.load().find(key, self.clock.now_ms()).map(Some).map_err(|unknown| match unknown {
             Unknown::Expired => Problem::expired_key(),
