@@ -1,8 +1,9 @@
 //! Hostile clients against the real program, while a good caller measures what becomes of its answers: `scripts/siege`.
 //!
 //! Each phase starts a server of its own on loopback, with 4 000 places for connections, and attacks it from 127.0.0.2. The
-//! good caller comes from 127.0.0.1 and asks for one place, which memory has, every other time on a new connection. Prints a
-//! line a phase, and exits with 1 if the good caller was not answered or waited longer than promised. Linux only.
+//! good caller comes from 127.0.0.1 with a consumer key and asks for one place, which memory has, every other time on a new
+//! connection. Prints a line a phase, and exits with 1 if the good caller was not answered or waited longer than promised.
+//! Linux only.
 
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
@@ -18,6 +19,8 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use stratus::consumers::{PER_MINUTE, entry, generate_key};
+use stratus::demo::redis_server::RedisServer;
 use stratus::demo::simulated;
 use stratus::http::{Limits, serve};
 use stratus::provision;
@@ -38,6 +41,8 @@ const PLACES: usize = 4_000;
 const ATTACKERS: usize = 5_000;
 /// Connections that flood at once.
 const FLOODERS: usize = 4;
+/// From which one of them pretends to come.
+const ADDRESSES: usize = 100_000;
 const ATTACKED_FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Nothing takes this long, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -58,13 +63,18 @@ fn siege() -> Result<bool, Failure> {
     // Already installed is as well.
     let _ = rustls::crypto::ring::default_provider().install_default();
     rlimit::increase_nofile_limit(20_000)?;
-    let secrets = tempfile::tempdir()?;
-    provision::init(&secrets.path().join("s"), None, &[])?;
-    let secrets = secrets.path().join("s");
+    let folder = tempfile::tempdir()?;
+    let secrets = folder.path().join("secrets");
+    provision::init(&secrets, None, &[])?;
+    let key = generate_key()?;
+    let consumers = entry("good", *PER_MINUTE.end(), key.as_bytes(), None);
+    std::fs::write(secrets.join("consumers.toml"), consumers)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let upstream = runtime.block_on(TcpListener::bind("127.0.0.1:0"))?;
     let weather = upstream.local_addr()?;
     runtime.spawn(serve(upstream, simulated::router(), Limits::default(), CancellationToken::new()));
+    // Where callers are counted, in all phases.
+    let redis = runtime.block_on(RedisServer::start(folder.path(), 0))?;
 
     println!("| phase | answers | p50 ms | p99 ms | longest ms | peak MB | attacks |");
     println!("|---|---|---|---|---|---|---|");
@@ -74,16 +84,17 @@ fn siege() -> Result<bool, Failure> {
         ("calm, HTTPS", true, Attack::None),
         ("HTTP/2 rapid reset", true, Attack::RapidReset),
         ("5 000 handshakes not finished", true, Attack::HalfHandshakes),
+        ("100 000 unknown addresses", false, Attack::UnknownAddresses),
     ];
     let mut kept = true;
     for (name, https, attack) in phases {
-        let server = Server::start(&program, https.then_some(secrets.as_path()), weather)?;
+        let server = Server::start(&program, &secrets, https, weather, &redis.url())?;
         let tls = https.then(|| trusting(&secrets)).transpose()?;
-        ask(&mut connect(server.public, tls.as_ref())?, false)?;
+        ask(&mut connect(server.public, tls.as_ref())?, &key, false)?;
         let attacks = Arc::new(AtomicUsize::new(0));
         let tasks = attack.begin(&runtime, server.public, tls.as_ref(), &attacks);
         server.wait_for_connections(attack.connections())?;
-        let measured = measure(server.public, tls.as_ref())?;
+        let measured = measure(server.public, tls.as_ref(), &key)?;
         tasks.into_iter().for_each(|task| task.abort());
         let (p50, p99, longest) = (measured.part(50), measured.part(99), measured.part(100));
         let attacks = attacks.load(Ordering::Relaxed);
@@ -113,7 +124,7 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &str, https: Option<&Path>, weather: SocketAddr) -> Result<Self, Failure> {
+    fn start(program: &str, secrets: &Path, https: bool, weather: SocketAddr, redis: &str) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
         for (name, value) in [
@@ -122,12 +133,24 @@ impl Server {
             ("ADMIN__LISTEN", "127.0.0.1:0"),
             ("UPSTREAM__BASE_URL", &format!("http://{weather}")),
             ("UPSTREAM__API_KEY", "simulated"),
-            ("STORE__BACKEND", "memory"),
+            ("REDIS__URL", redis),
             ("CACHE__FRESH_SECS", "86400"),
+            // The attacker is believed, so it can come from everywhere.
+            ("SERVER__TRUSTED_PROXIES", &ATTACKED_FROM.to_string()),
         ] {
             command.env(format!("STRATUS__{name}"), value);
         }
-        if let Some(secrets) = https {
+        for (name, file) in [
+            ("REDIS__PASSWORD_FILE", "redis-password"),
+            ("REDIS__CA_FILE", "ca.crt"),
+            ("REDIS__CERT_FILE", "stratus.crt"),
+            ("REDIS__KEY_FILE", "stratus.key"),
+            ("ENCRYPTION__KEYS_FILE", "encryption-keys"),
+            ("ACCESS__CONSUMERS_FILE", "consumers.toml"),
+        ] {
+            command.env(format!("STRATUS__{name}"), secrets.join(file));
+        }
+        if https {
             command.env("STRATUS__SERVER__TLS_CERT_FILE", secrets.join("https.crt"));
             command.env("STRATUS__SERVER__TLS_KEY_FILE", secrets.join("https.key"));
         }
@@ -213,9 +236,9 @@ fn connect(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Box<d
 }
 
 /// Asks once and reads the whole answer.
-fn ask(stream: &mut Box<dyn Stream>, last: bool) -> Result<(), Failure> {
+fn ask(stream: &mut Box<dyn Stream>, key: &str, last: bool) -> Result<(), Failure> {
     let close = if last { "Connection: close\r\n" } else { "" };
-    write!(stream, "GET /weather/London HTTP/1.1\r\nHost: siege\r\n{close}\r\n")?;
+    write!(stream, "GET /weather/London HTTP/1.1\r\nHost: siege\r\nX-API-Key: {key}\r\n{close}\r\n")?;
     stream.flush()?;
     let (mut answer, mut chunk) = (Vec::new(), [0; 4_096]);
     while !answer.ends_with(b"\"cod\":200}") {
@@ -228,17 +251,17 @@ fn ask(stream: &mut Box<dyn Stream>, last: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn measure(address: SocketAddr, tls: Option<&Arc<ClientConfig>>) -> Result<Measured, Failure> {
+fn measure(address: SocketAddr, tls: Option<&Arc<ClientConfig>>, key: &str) -> Result<Measured, Failure> {
     let mut kept = connect(address, tls)?;
-    ask(&mut kept, false)?;
+    ask(&mut kept, key, false)?;
     let (mut times, began) = (Vec::new(), Instant::now());
     while began.elapsed() < MEASURED {
         for fresh in [true, false] {
             let asked = Instant::now();
             if fresh {
-                ask(&mut connect(address, tls)?, true)?;
+                ask(&mut connect(address, tls)?, key, true)?;
             } else {
-                ask(&mut kept, false)?;
+                ask(&mut kept, key, false)?;
             }
             times.push(asked.elapsed());
             std::thread::sleep(PAUSE);
@@ -256,13 +279,14 @@ enum Attack {
     HalfHeads,
     RapidReset,
     HalfHandshakes,
+    UnknownAddresses,
 }
 
 impl Attack {
     /// How many connections of theirs are open before it is measured.
     fn connections(self) -> usize {
         match self {
-            Self::None | Self::RapidReset => 0,
+            Self::None | Self::RapidReset | Self::UnknownAddresses => 0,
             Self::HalfHeads | Self::HalfHandshakes => PLACES,
         }
     }
@@ -276,7 +300,7 @@ impl Attack {
     ) -> Vec<tokio::task::JoinHandle<()>> {
         let attackers = match self {
             Self::None => 0,
-            Self::RapidReset => FLOODERS,
+            Self::RapidReset | Self::UnknownAddresses => FLOODERS,
             Self::HalfHeads | Self::HalfHandshakes => ATTACKERS,
         };
         let config = tls.map(|config| {
@@ -290,10 +314,13 @@ impl Attack {
 
     async fn again_and_again(self, address: SocketAddr, tls: Option<Arc<ClientConfig>>, attacks: Arc<AtomicUsize>) {
         loop {
-            attacks.fetch_add(1, Ordering::Relaxed);
+            if !matches!(self, Self::UnknownAddresses) {
+                attacks.fetch_add(1, Ordering::Relaxed);
+            }
             // However it ends, there is another one.
             let _ = match (self, &tls) {
                 (Self::RapidReset, Some(tls)) => rapid_reset(address, tls).await,
+                (Self::UnknownAddresses, _) => unknown_addresses(address, &attacks).await,
                 (Self::HalfHandshakes, _) => drip(address, &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3], &[]).await,
                 _ => drip(address, b"GET /weather/London HTTP/1.1\r\nHost: siege\r\nX-Slow: ", b"x").await,
             };
@@ -319,6 +346,23 @@ async fn drip(address: SocketAddr, begin: &[u8], drop: &[u8]) -> io::Result<()> 
             Err(_) => stream.write_all(drop).await?,
         }
     }
+}
+
+/// Asks as fast as it goes, each time for another of many callers, in turn.
+async fn unknown_addresses(address: SocketAddr, attacks: &AtomicUsize) -> io::Result<()> {
+    let (mut answers, mut stream) = attacker(address).await?.into_split();
+    let taken = tokio::spawn(async move { tokio::io::copy(&mut answers, &mut tokio::io::sink()).await });
+    while !taken.is_finished() {
+        let requests: String = (0..16)
+            .map(|_| {
+                let caller = attacks.fetch_add(1, Ordering::Relaxed) % ADDRESSES;
+                let [_, a, b, c] = u32::try_from(caller).unwrap_or_default().to_be_bytes();
+                format!("GET /weather/London HTTP/1.1\r\nHost: siege\r\nX-Forwarded-For: 10.{a}.{b}.{c}\r\n\r\n")
+            })
+            .collect();
+        stream.write_all(requests.as_bytes()).await?;
+    }
+    Ok(())
 }
 
 /// Asks and takes back as fast as it goes, until the server closes.

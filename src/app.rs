@@ -1,9 +1,10 @@
 //! The composition root: a configuration becomes a running service, and ends in order. The only file that knows everyone.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +39,18 @@ pub enum StartError {
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
 
+/// Connections that may wait in the kernel to be accepted. With fewer, a crowd of newcomers keeps others out for a second:
+/// that is when a client tries again.
+const BACKLOG: u32 = 4_096;
+
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted service takes the address over from connections that are about to end.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
 /// The two listening sockets.
 #[derive(Debug)]
 pub struct Listeners {
@@ -58,7 +71,7 @@ impl Listeners {
         for (key, address) in [("server.listen", public), ("admin.listen", admin)] {
             // Without an address there is a fault already, and it is reported by the configuration.
             let Some(address) = address else { continue };
-            match TcpListener::bind(address).await {
+            match listen(address) {
                 Ok(listener) => bound.push(listener),
                 Err(error) => {
                     let what =

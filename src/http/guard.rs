@@ -217,7 +217,12 @@ impl Who {
 impl Asker {
     /// Tells the caller how it stands with its limit.
     pub(super) fn tell(&self, headers: &mut HeaderMap) {
-        let Some(Standing { limit, left, resets_in }) = self.standing else { return };
+        let Some(Standing { limit, left, resets_in }) = self.standing else {
+            // Who has no limit; there may be room for them in the answer.
+            headers.remove(RATELIMIT_POLICY);
+            headers.remove(RATELIMIT);
+            return;
+        };
         let name = if self.consumer.is_some() { "\"consumer\"" } else { "\"address\"" };
         let secs = resets_in.as_secs() + u64::from(resets_in.subsec_nanos() > 0);
         headers.insert(RATELIMIT_POLICY, item(name, [(";q=", limit.into()), (";w=", WINDOW_SECS)]));
