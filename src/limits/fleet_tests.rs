@@ -306,6 +306,25 @@ async fn replicas_one_step_of_a_rotation_apart_share_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_goes_away_while_the_store_is_asked_costs_no_more_than_a_request() {
+    for moments in 1..6 {
+        let fleet = Fleet::new(600, 4, &[0]);
+        for _ in 0..20 {
+            let mut asking = Box::pin(fleet.ask(0));
+            for _ in 0..moments {
+                if futures_util::poll!(asking.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        sleep(2 * BUCKET).await;
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused: {moments}") };
+        assert!(standing.left >= 588 - 21, "{standing:?} {moments}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_limit_counts_from_now_on_and_keeps_what_was_counted() {
     let mut fleet = Fleet::new(60, 4, &[0]);
     assert_eq!(fleet.burst(0, 50).await, 50);

@@ -206,8 +206,22 @@ impl Limits {
     }
 
     /// Counts a request, and asks the store where that is needed. It never waits for a store that is known to be away. If
-    /// the caller of this goes away meanwhile, some requests may count for a minute that were not granted.
+    /// the caller of this goes away meanwhile, his request may count all the same.
     pub async fn take(self: &Arc<Self>, meter: &Arc<Meter>) -> Verdict {
+        let (limits, of) = (Arc::clone(self), Arc::clone(meter));
+        // In a task of its own: with who goes away in the middle of it, what was reserved for others would be lost, and what
+        // the store said, so that it would be asked again and again.
+        match tokio::spawn(async move { limits.decide(&of).await }).await {
+            Ok(verdict) => verdict,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The process ends.
+                Err(_) => undecided(meter),
+            },
+        }
+    }
+
+    async fn decide(&self, meter: &Arc<Meter>) -> Verdict {
         for _ in 0..ATTEMPTS {
             if let Some(verdict) = self.try_take(meter).verdict() {
                 return verdict;
@@ -222,9 +236,7 @@ impl Limits {
             }
             drop(waiting);
         }
-        let retry_after = Duration::from_secs(1);
-        let standing = Standing { limit: meter.per_minute(), left: 0, resets_in: retry_after };
-        Verdict::Refused { retry_after, standing }
+        undecided(meter)
     }
 
     fn sight(&self, now_ms: u64) -> Sight {
@@ -242,6 +254,13 @@ impl Limits {
             Terms::alone(per_minute)
         }
     }
+}
+
+/// What is said where nothing was found out.
+fn undecided(meter: &Meter) -> Verdict {
+    let retry_after = Duration::from_secs(1);
+    let standing = Standing { limit: meter.per_minute(), left: 0, resets_in: retry_after };
+    Verdict::Refused { retry_after, standing }
 }
 
 impl Decision {
