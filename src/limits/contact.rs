@@ -161,14 +161,17 @@ impl Limits {
         self.notes.names(&format!("limit {bucket} {}", meter.subject))
     }
 
-    /// Remembers whether the store could be used.
+    /// Remembers that the store could not be used. That it can be used again is for [`Limits::settle`] to find out: one
+    /// that is full can still be read.
     fn heard<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        let now_ms = self.notes.clock.now_ms();
-        match outcome {
-            Ok(_) => self.outages.end(now_ms),
-            Err(_) => self.outages.begin(now_ms),
-        }
-        outcome
+        outcome.inspect_err(|_| self.outages.begin(self.notes.clock.now_ms()))
+    }
+
+    /// Whether something can be counted in the store.
+    async fn takes_counts(&self) -> bool {
+        let counts = self.notes.names("limits are counted");
+        let counts = counts.iter().map(|name| self.notes.store.count(name.as_str(), 0, 0, TTL));
+        try_join_all(counts).await.is_ok()
     }
 
     /// This meter goes on without the store, and is settled when that is back.
@@ -189,6 +192,10 @@ impl Limits {
 
     /// Tells the store what was granted without it, if it is back.
     async fn settle(&self) {
+        if !self.takes_counts().await {
+            return self.outages.begin(self.notes.clock.now_ms());
+        }
+        self.outages.end(self.notes.clock.now_ms());
         let mut at_a_time = 1;
         let mut meters = self.unsettled().clone();
         while !meters.is_empty() {
@@ -203,9 +210,7 @@ impl Limits {
             }
             at_a_time = AT_A_TIME;
         }
-        let now_ms = self.notes.clock.now_ms();
-        self.outages.end(now_ms);
-        if self.outages.mode(now_ms) == Mode::Shared {
+        if self.outages.mode(self.notes.clock.now_ms()) == Mode::Shared {
             for meter in self.unsettled().drain(..).filter_map(|meter| meter.upgrade()) {
                 meter.is_listed.store(false, Ordering::Relaxed);
             }

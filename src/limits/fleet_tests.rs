@@ -250,6 +250,25 @@ async fn without_the_store_each_replica_grants_its_share_of_what_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_full_but_can_be_read_leaves_each_replica_its_share_for_as_long_as_that_lasts() {
+    for begins_full in [true, false] {
+        let fleet = Fleet::new(60, 3, &[0, 0]);
+        if !begins_full {
+            assert_eq!((fleet.burst(0, 10).await, fleet.burst(1, 10).await), (10, 10));
+            sleep(2 * MINUTE).await;
+        }
+        fleet.store.set_full(true);
+        for _ in 0..5 {
+            assert_eq!((fleet.burst(0, 60).await, fleet.burst(1, 60).await), (20, 20), "{begins_full}");
+            sleep(MINUTE + BUCKET).await;
+        }
+        fleet.store.set_full(false);
+        sleep(MINUTE + 3 * BUCKET).await;
+        assert_eq!((fleet.burst(0, 60).await, fleet.burst(1, 60).await), (60, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_store_goes_away_what_others_may_have_used_counts_and_the_rest_is_shared() {
     let fleet = Fleet::new(600, 2, &[0, 0]);
     assert_eq!(fleet.burst(0, 90).await, 90);
