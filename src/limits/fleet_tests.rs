@@ -325,6 +325,34 @@ async fn replicas_one_step_of_a_rotation_apart_share_a_limit() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_told_to_be_left_is_what_is_left_also_after_a_pause() {
+    let fleet = Fleet::new(600, 4, &[0]);
+    sleep(MINUTE).await;
+    fleet.burst(0, 700).await;
+    sleep(2 * MINUTE).await;
+    // Seldom, so that nothing but the own part is used.
+    for _ in 0..3 {
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused") };
+        assert!(standing.left > 580, "{standing:?}");
+        sleep(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_is_there_when_it_was_told_to_be_also_with_the_first_request() {
+    for into_the_bucket in [0, 1, 1_500, 2_999] {
+        let fleet = Fleet::new(1, 4, &[0]);
+        sleep(Duration::from_millis(into_the_bucket)).await;
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused") };
+        assert_eq!(standing.left, 0);
+        sleep(standing.resets_in - Duration::from_millis(1)).await;
+        assert!(matches!(fleet.ask(0).await, Verdict::Refused { .. }), "{into_the_bucket}");
+        sleep(Duration::from_millis(1)).await;
+        assert!(matches!(fleet.ask(0).await, Verdict::Granted(_)), "{into_the_bucket}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn who_goes_away_while_the_store_is_asked_costs_no_more_than_a_request() {
     for moments in 1..6 {
         let fleet = Fleet::new(600, 4, &[0]);
