@@ -166,17 +166,20 @@ impl Guard {
 
     /// The consumer whose key the request brings; `None` if it brings none.
     fn consumer(&self, headers: &HeaderMap) -> Result<Option<Arc<Consumer>>, Problem> {
-        let (authorization, x_api_key) = (headers.get(AUTHORIZATION), headers.get(X_API_KEY));
-        let key = match (authorization, x_api_key) {
+        let (mut authorization, mut x_api_key) =
+            (headers.get_all(AUTHORIZATION).iter(), headers.get_all(X_API_KEY).iter());
+        let key = match (authorization.next(), x_api_key.next()) {
             (None, None) => return Ok(None),
             (Some(authorization), None) => bearer(authorization.as_bytes()).ok_or_else(|| {
                 Problem::invalid_key("the Authorization header has to be `Bearer` and a consumer key")
             })?,
             (None, Some(key)) => key.as_bytes().trim_ascii(),
-            (Some(_), Some(_)) => {
-                return Err(Problem::invalid_key("give the key once, as Authorization: Bearer or as X-API-Key"));
-            }
+            (Some(_), Some(_)) => return Err(twice()),
         };
+        // Who stands in front may look at the other one.
+        if authorization.next().is_some() || x_api_key.next().is_some() {
+            return Err(twice());
+        }
         let Some(consumers) = &self.config.consumers else {
             return Err(Problem::invalid_key("this service knows no consumer keys: ask without one"));
         };
@@ -190,6 +193,10 @@ impl Guard {
             }
         })
     }
+}
+
+fn twice() -> Problem {
+    Problem::invalid_key("give the key once, as Authorization: Bearer or as X-API-Key")
 }
 
 /// The key of `Authorization: Bearer`; the scheme is the same in any case (RFC 9110, section 11.1).

@@ -124,6 +124,16 @@ async fn a_key_is_taken_from_one_header_and_never_from_the_query() {
     }
     let both = service.request(Method::GET, "/weather/London").header("x-api-key", &good).bearer_auth(&good);
     is_refused(&answer(both).await, 401, "invalid-key");
+    // A proxy in front may look at the other one of two.
+    let other = key("other");
+    for keys in [[&good, &other], [&other, &good], [&good, &good]] {
+        let twice = |name: &str, scheme: &str| {
+            let request = service.request(Method::GET, "/weather/London");
+            keys.iter().fold(request, |request, key| request.header(name, format!("{scheme}{key}")))
+        };
+        is_refused(&answer(twice("authorization", "Bearer ")).await, 401, "invalid-key");
+        is_refused(&answer(twice("x-api-key", "")).await, 401, "invalid-key");
+    }
     for name in ["key", "api_key", "appid", "access_token"] {
         let refused = service.get(&format!("/weather/London?{name}={good}")).await;
         is_refused(&refused, 401, "missing-key");
