@@ -57,7 +57,8 @@ impl Outages {
         }
         match self.ended_ms.load(Ordering::Relaxed) {
             0 => Mode::Shared,
-            ended_ms if bucket_of(now_ms) < bucket_of(ended_ms) + 2 => Mode::Returning,
+            // Either way: the clock may have been put back since.
+            ended_ms if bucket_of(now_ms).abs_diff(bucket_of(ended_ms)) < 2 => Mode::Returning,
             _ => Mode::Shared,
         }
     }
@@ -249,4 +250,21 @@ fn parse(value: &Bytes) -> Result<u32, StoreError> {
 
 fn number(total: u64) -> u32 {
     u32::try_from(total).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fleet_tests::NOON;
+    use super::*;
+
+    #[test]
+    fn a_store_that_is_back_is_shared_again_within_two_buckets_also_by_a_clock_that_was_put_back() {
+        let outages = Outages::default();
+        assert_eq!(outages.mode(NOON), Mode::Shared);
+        outages.begin(NOON);
+        assert_eq!(outages.mode(NOON), Mode::Away);
+        outages.end(NOON + 1_000);
+        assert_eq!((outages.mode(NOON + 1_000), outages.mode(NOON + 5_999)), (Mode::Returning, Mode::Returning));
+        assert_eq!((outages.mode(NOON + 6_000), outages.mode(NOON - 3_600_000)), (Mode::Shared, Mode::Shared));
+    }
 }

@@ -147,7 +147,9 @@ impl State {
             return Decision::Ask;
         }
         let (known, bucket) = self.known(terms, sight, now_ms);
-        if let Some((until, retry_at)) = known.refused.filter(|(until, _)| now_ms < *until) {
+        // At most until the next bucket, or the clock was put back.
+        let holds = |until: u64| now_ms < until && until <= now_ms + BUCKET_MS;
+        if let Some((until, retry_at)) = known.refused.filter(|(until, _)| holds(*until)) {
             return self.refusal(terms, retry_at.max(until), now_ms);
         }
         let (left, asked, told) = (known.left(terms, now_ms), known.asked, known.told(terms, now_ms));
