@@ -30,8 +30,9 @@ pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelim
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What a limit is counted over.
 const WINDOW_SECS: u64 = 60;
-/// Answers to different keys are kept apart by other caches: one must not answer whom we would refuse.
-const VARY_BY_KEY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
+/// Answers to different keys, and to different pages with one, are kept apart by other caches: one must not answer whom we
+/// would refuse.
+const VARY_BY_KEY: HeaderValue = HeaderValue::from_static("authorization, x-api-key, origin");
 
 /// Who may ask, and how much.
 #[derive(Debug, Clone)]

@@ -223,6 +223,26 @@ async fn pages_of_other_origins_may_not_use_a_key_and_browsers_learn_beforehand_
     assert!(exposed.contains("ratelimit,ratelimit-policy"), "{exposed}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_key_is_needed_caches_in_front_keep_answers_apart_by_all_that_decides_who_is_refused() {
+    let upstream = weather().await;
+    let file = File::new(&entry("page", 600, &["page"], "allow_origins = [\"https://app.example\"]"));
+    let service = setup(&upstream, &file.path()).set("access.required", true).start().await;
+    for (of, origin, status) in [
+        ("page", "https://app.example", 200),
+        ("page", "https://evil.example", 403),
+        ("wrong", "https://app.example", 401),
+    ] {
+        // A length sends a request the long way.
+        for odd in [None, Some("0")] {
+            let request = service.request(Method::GET, "/weather/London").bearer_auth(key(of)).header("origin", origin);
+            let request = odd.into_iter().fold(request, |request, length| request.header("content-length", length));
+            let asked = answer(request).await;
+            assert_eq!((asked.status.as_u16(), asked.header("vary")), (status, "authorization, x-api-key, origin"));
+        }
+    }
+}
+
 /// The limit and what is left of it, as an independent reader of structured fields understands them.
 fn standing(answer: &Answer) -> (String, i64, i64, i64) {
     let item = |name: &str| {
