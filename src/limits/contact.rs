@@ -134,7 +134,7 @@ impl Limits {
         let mut values = values.into_iter();
         for (bucket, names) in errand.reads.iter().zip(&names) {
             let found = values.by_ref().take(names.len()).flatten().map(|value| parse(&value));
-            totals.push((*bucket, found.collect::<Result<Vec<_>, _>>()?.into_iter().max()));
+            totals.push((*bucket, found.max()));
         }
         Ok(totals)
     }
@@ -242,10 +242,11 @@ pub(super) async fn watch_store(limits: Weak<Limits>, mut state: watch::Receiver
     }
 }
 
-fn parse(value: &Bytes) -> Result<u32, StoreError> {
-    let text = std::str::from_utf8(value).map_err(|_| StoreError::Refused)?;
+/// What is no number is the largest: whoever spoils it takes the limit from its caller, and from nobody else.
+fn parse(value: &Bytes) -> u32 {
+    let total = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
     // Less than nothing is what a lost number may be for a moment.
-    text.parse::<i64>().map(|total| number(total.max(0).unsigned_abs())).map_err(|_| StoreError::Refused)
+    total.map_or(u32::MAX, |total| number(total.max(0).unsigned_abs()))
 }
 
 fn number(total: u64) -> u32 {
@@ -254,8 +255,28 @@ fn number(total: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fleet_tests::NOON;
+    use super::super::Verdict;
+    use super::super::fleet_tests::{Fleet, NOON};
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_number_in_the_store_takes_the_limit_from_its_caller_only() {
+        let fleet = Fleet::new(60, 3, &[0]);
+        let limits = &fleet.replicas[0].limits;
+        let [spoilt, other] = ["spoilt", "other"].map(|name| Meter::new(name.to_owned(), 60));
+        for name in limits.names(&spoilt, bucket_of(NOON) - 1) {
+            limits.notes.store.write(name.as_str(), b"x".to_vec(), TTL).await.unwrap();
+        }
+        let mut granted = [0, 0];
+        for _ in 0..3 {
+            granted[0] += u32::from(matches!(limits.take(&spoilt).await, Verdict::Granted(_)));
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        for _ in 0..60 {
+            granted[1] += u32::from(matches!(limits.take(&other).await, Verdict::Granted(_)));
+        }
+        assert_eq!(granted, [0, 60]);
+    }
 
     #[test]
     fn a_store_that_is_back_is_shared_again_within_two_buckets_also_by_a_clock_that_was_put_back() {
