@@ -7,8 +7,9 @@
 //! replica (`own`) serves callers that ask seldom. `state` decides, by what is known; [`Addresses`] keeps the meters of
 //! callers without a name.
 //!
-//! While the store is away a caller has the share of each replica: what was left to all, divided by how many replicas there
-//! may be. When it is back, all tell it what they granted meanwhile before any uses more than its share.
+//! While the store is away, or so full that nothing can be counted in it, a caller has the share of each replica: what was
+//! left to all, divided by how many replicas there may be. When it is back, all tell it what they granted meanwhile before
+//! any uses more than its share.
 //!
 //! Clocks of replicas may be five seconds apart. What is not covered: a replica that alone cannot reach the store grants a
 //! share of what the others go on to grant in full. A store that goes away and loses everything also loses what was reserved by
