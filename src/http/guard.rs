@@ -30,8 +30,9 @@ pub(super) const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelim
 pub(super) const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// What a limit is counted over.
 const WINDOW_SECS: u64 = 60;
-/// Answers to different keys are kept apart by other caches: one must not answer whom we would refuse.
-const VARY_BY_KEY: HeaderValue = HeaderValue::from_static("authorization, x-api-key");
+/// Answers to different keys, and to different pages with one, are kept apart by other caches: one must not answer whom we
+/// would refuse.
+const VARY_BY_KEY: HeaderValue = HeaderValue::from_static("authorization, x-api-key, origin");
 
 /// Who may ask, and how much.
 #[derive(Debug, Clone)]
@@ -168,17 +169,20 @@ impl Guard {
     fn consumer(&self, headers: &HeaderMap) -> Result<Option<Arc<Consumer>>, Problem> {
         // Where nobody has a key these headers are for somebody else: a proxy that asks for a password, say.
         let Some(consumers) = &self.config.consumers else { return Ok(None) };
-        let (authorization, x_api_key) = (headers.get(AUTHORIZATION), headers.get(X_API_KEY));
-        let key = match (authorization, x_api_key) {
+        let (mut authorization, mut x_api_key) =
+            (headers.get_all(AUTHORIZATION).iter(), headers.get_all(X_API_KEY).iter());
+        let key = match (authorization.next(), x_api_key.next()) {
             (None, None) => return Ok(None),
             (Some(authorization), None) => bearer(authorization.as_bytes()).ok_or_else(|| {
                 Problem::invalid_key("the Authorization header has to be `Bearer` and a consumer key")
             })?,
             (None, Some(key)) => key.as_bytes().trim_ascii(),
-            (Some(_), Some(_)) => {
-                return Err(Problem::invalid_key("give the key once, as Authorization: Bearer or as X-API-Key"));
-            }
+            (Some(_), Some(_)) => return Err(twice()),
         };
+        // Who stands in front may look at the other one.
+        if authorization.next().is_some() || x_api_key.next().is_some() {
+            return Err(twice());
+        }
         consumers.load().find(key, self.clock.now_ms()).map(Some).map_err(|unknown| match unknown {
             Unknown::Expired => Problem::expired_key(),
             Unknown::Key if crate::consumers::is_well_formed(key) => {
@@ -189,6 +193,10 @@ impl Guard {
             }
         })
     }
+}
+
+fn twice() -> Problem {
+    Problem::invalid_key("give the key once, as Authorization: Bearer or as X-API-Key")
 }
 
 /// The key of `Authorization: Bearer`; the scheme is the same in any case (RFC 9110, section 11.1).

@@ -50,8 +50,10 @@ impl TrustedProxies {
             ForwardedHeader::XForwardedFor => X_FORWARDED_FOR,
             ForwardedHeader::Forwarded => FORWARDED,
         };
-        // A list may be spread over several headers (RFC 9110, section 5.3).
-        let values: Vec<_> = headers.get_all(name).iter().map(|value| value.to_str().unwrap_or_default()).collect();
+        // A list may be spread over several headers (RFC 9110, section 5.3). In the one that a proxy has added to there may be
+        // bytes of the caller's that are no text.
+        let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
+        let values: Vec<_> = values.collect();
         let elements = values.iter().rev().flat_map(|value| self.elements(value).into_iter().rev());
         for element in elements.take(MAX_HOPS) {
             let text = match self.header {
@@ -172,6 +174,22 @@ mod tests {
             ("for=203.0.113.7;host=\"\\\", for=\"[2001:db8::1]\"", "10.0.0.1"),
         ] {
             assert_eq!(caller(ForwardedHeader::Forwarded, "10.0.0.1", &[value]), expected, "{value}");
+        }
+    }
+
+    #[test]
+    fn what_a_caller_wrote_that_is_no_text_hides_nothing_that_a_proxy_added() {
+        let networks = vec!["10.0.0.0/8".parse().unwrap()];
+        for (header, name, values) in [
+            (ForwardedHeader::XForwardedFor, X_FORWARDED_FOR, [&b"203.0.113.7"[..], b"\xff, 198.51.100.1"]),
+            (ForwardedHeader::Forwarded, FORWARDED, [b"for=203.0.113.7", b"host=\xc3, for=198.51.100.1"]),
+        ] {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(name.clone(), HeaderValue::from_bytes(value).unwrap());
+            }
+            let proxies = TrustedProxies { networks: networks.clone(), header };
+            assert_eq!(proxies.caller("10.0.0.1".parse().unwrap(), &headers).to_string(), "198.51.100.1", "{header:?}");
         }
     }
 

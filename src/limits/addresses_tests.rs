@@ -120,3 +120,16 @@ async fn who_is_displaced_and_comes_again_has_no_second_limit() {
         assert!(granted <= 100, "{granted}");
     }
 }
+
+#[tokio::test]
+async fn a_clock_that_is_put_back_by_an_hour_keeps_nobody_out() {
+    for is_shared in [false, true] {
+        let table = table(100, |clock| match is_shared {
+            true => StoreConfig::Shared(MemoryStore::new(clock)),
+            false => StoreConfig::Memory,
+        });
+        while table.ask(0).await {}
+        table.now_ms.fetch_sub(3_600_000, Ordering::SeqCst);
+        assert!(table.ask(0).await, "{is_shared}");
+    }
+}

@@ -57,7 +57,8 @@ impl Outages {
         }
         match self.ended_ms.load(Ordering::Relaxed) {
             0 => Mode::Shared,
-            ended_ms if bucket_of(now_ms) < bucket_of(ended_ms) + 2 => Mode::Returning,
+            // Either way: the clock may have been put back since.
+            ended_ms if bucket_of(now_ms).abs_diff(bucket_of(ended_ms)) < 2 => Mode::Returning,
             _ => Mode::Shared,
         }
     }
@@ -133,7 +134,7 @@ impl Limits {
         let mut values = values.into_iter();
         for (bucket, names) in errand.reads.iter().zip(&names) {
             let found = values.by_ref().take(names.len()).flatten().map(|value| parse(&value));
-            totals.push((*bucket, found.collect::<Result<Vec<_>, _>>()?.into_iter().max()));
+            totals.push((*bucket, found.max()));
         }
         Ok(totals)
     }
@@ -161,14 +162,17 @@ impl Limits {
         self.notes.names(&format!("limit {bucket} {}", meter.subject))
     }
 
-    /// Remembers whether the store could be used.
+    /// Remembers that the store could not be used. That it can be used again is for [`Limits::settle`] to find out: one
+    /// that is full can still be read.
     fn heard<T>(&self, outcome: Result<T, StoreError>) -> Result<T, StoreError> {
-        let now_ms = self.notes.clock.now_ms();
-        match outcome {
-            Ok(_) => self.outages.end(now_ms),
-            Err(_) => self.outages.begin(now_ms),
-        }
-        outcome
+        outcome.inspect_err(|_| self.outages.begin(self.notes.clock.now_ms()))
+    }
+
+    /// Whether something can be counted in the store.
+    async fn takes_counts(&self) -> bool {
+        let counts = self.notes.names("limits are counted");
+        let counts = counts.iter().map(|name| self.notes.store.count(name.as_str(), 0, 0, TTL));
+        try_join_all(counts).await.is_ok()
     }
 
     /// This meter goes on without the store, and is settled when that is back.
@@ -189,6 +193,10 @@ impl Limits {
 
     /// Tells the store what was granted without it, if it is back.
     async fn settle(&self) {
+        if !self.takes_counts().await {
+            return self.outages.begin(self.notes.clock.now_ms());
+        }
+        self.outages.end(self.notes.clock.now_ms());
         let mut at_a_time = 1;
         let mut meters = self.unsettled().clone();
         while !meters.is_empty() {
@@ -203,9 +211,7 @@ impl Limits {
             }
             at_a_time = AT_A_TIME;
         }
-        let now_ms = self.notes.clock.now_ms();
-        self.outages.end(now_ms);
-        if self.outages.mode(now_ms) == Mode::Shared {
+        if self.outages.mode(self.notes.clock.now_ms()) == Mode::Shared {
             for meter in self.unsettled().drain(..).filter_map(|meter| meter.upgrade()) {
                 meter.is_listed.store(false, Ordering::Relaxed);
             }
@@ -236,12 +242,50 @@ pub(super) async fn watch_store(limits: Weak<Limits>, mut state: watch::Receiver
     }
 }
 
-fn parse(value: &Bytes) -> Result<u32, StoreError> {
-    let text = std::str::from_utf8(value).map_err(|_| StoreError::Refused)?;
+/// What is no number is the largest: whoever spoils it takes the limit from its caller, and from nobody else.
+fn parse(value: &Bytes) -> u32 {
+    let total = std::str::from_utf8(value).ok().and_then(|text| text.parse::<i64>().ok());
     // Less than nothing is what a lost number may be for a moment.
-    text.parse::<i64>().map(|total| number(total.max(0).unsigned_abs())).map_err(|_| StoreError::Refused)
+    total.map_or(u32::MAX, |total| number(total.max(0).unsigned_abs()))
 }
 
 fn number(total: u64) -> u32 {
     u32::try_from(total).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Verdict;
+    use super::super::fleet_tests::{Fleet, NOON};
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_no_number_in_the_store_takes_the_limit_from_its_caller_only() {
+        let fleet = Fleet::new(60, 3, &[0]);
+        let limits = &fleet.replicas[0].limits;
+        let [spoilt, other] = ["spoilt", "other"].map(|name| Meter::new(name.to_owned(), 60));
+        for name in limits.names(&spoilt, bucket_of(NOON) - 1) {
+            limits.notes.store.write(name.as_str(), b"x".to_vec(), TTL).await.unwrap();
+        }
+        let mut granted = [0, 0];
+        for _ in 0..3 {
+            granted[0] += u32::from(matches!(limits.take(&spoilt).await, Verdict::Granted(_)));
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        for _ in 0..60 {
+            granted[1] += u32::from(matches!(limits.take(&other).await, Verdict::Granted(_)));
+        }
+        assert_eq!(granted, [0, 60]);
+    }
+
+    #[test]
+    fn a_store_that_is_back_is_shared_again_within_two_buckets_also_by_a_clock_that_was_put_back() {
+        let outages = Outages::default();
+        assert_eq!(outages.mode(NOON), Mode::Shared);
+        outages.begin(NOON);
+        assert_eq!(outages.mode(NOON), Mode::Away);
+        outages.end(NOON + 1_000);
+        assert_eq!((outages.mode(NOON + 1_000), outages.mode(NOON + 5_999)), (Mode::Returning, Mode::Returning));
+        assert_eq!((outages.mode(NOON + 6_000), outages.mode(NOON - 3_600_000)), (Mode::Shared, Mode::Shared));
+    }
 }

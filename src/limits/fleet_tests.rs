@@ -250,6 +250,25 @@ async fn without_the_store_each_replica_grants_its_share_of_what_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_full_but_can_be_read_leaves_each_replica_its_share_for_as_long_as_that_lasts() {
+    for begins_full in [true, false] {
+        let fleet = Fleet::new(60, 3, &[0, 0]);
+        if !begins_full {
+            assert_eq!((fleet.burst(0, 10).await, fleet.burst(1, 10).await), (10, 10));
+            sleep(2 * MINUTE).await;
+        }
+        fleet.store.set_full(true);
+        for _ in 0..5 {
+            assert_eq!((fleet.burst(0, 60).await, fleet.burst(1, 60).await), (20, 20), "{begins_full}");
+            sleep(MINUTE + BUCKET).await;
+        }
+        fleet.store.set_full(false);
+        sleep(MINUTE + 3 * BUCKET).await;
+        assert_eq!((fleet.burst(0, 60).await, fleet.burst(1, 60).await), (60, 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_store_goes_away_what_others_may_have_used_counts_and_the_rest_is_shared() {
     let fleet = Fleet::new(600, 2, &[0, 0]);
     assert_eq!(fleet.burst(0, 90).await, 90);
@@ -302,6 +321,53 @@ async fn replicas_one_step_of_a_rotation_apart_share_a_limit() {
         }
         fleet.steady(120, 3 * MINUTE).await;
         assert!(fleet.most_in_a_minute() <= 60);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_told_to_be_left_is_what_is_left_also_after_a_pause() {
+    let fleet = Fleet::new(600, 4, &[0]);
+    sleep(MINUTE).await;
+    fleet.burst(0, 700).await;
+    sleep(2 * MINUTE).await;
+    // Seldom, so that nothing but the own part is used.
+    for _ in 0..3 {
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused") };
+        assert!(standing.left > 580, "{standing:?}");
+        sleep(MINUTE).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_is_there_when_it_was_told_to_be_also_with_the_first_request() {
+    for into_the_bucket in [0, 1, 1_500, 2_999] {
+        let fleet = Fleet::new(1, 4, &[0]);
+        sleep(Duration::from_millis(into_the_bucket)).await;
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused") };
+        assert_eq!(standing.left, 0);
+        sleep(standing.resets_in - Duration::from_millis(1)).await;
+        assert!(matches!(fleet.ask(0).await, Verdict::Refused { .. }), "{into_the_bucket}");
+        sleep(Duration::from_millis(1)).await;
+        assert!(matches!(fleet.ask(0).await, Verdict::Granted(_)), "{into_the_bucket}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_goes_away_while_the_store_is_asked_costs_no_more_than_a_request() {
+    for moments in 1..6 {
+        let fleet = Fleet::new(600, 4, &[0]);
+        for _ in 0..20 {
+            let mut asking = Box::pin(fleet.ask(0));
+            for _ in 0..moments {
+                if futures_util::poll!(asking.as_mut()).is_ready() {
+                    break;
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        sleep(2 * BUCKET).await;
+        let Verdict::Granted(standing) = fleet.ask(0).await else { panic!("refused: {moments}") };
+        assert!(standing.left >= 588 - 21, "{standing:?} {moments}");
     }
 }
 

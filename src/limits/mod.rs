@@ -7,8 +7,9 @@
 //! replica (`own`) serves callers that ask seldom. `state` decides, by what is known; [`Addresses`] keeps the meters of
 //! callers without a name.
 //!
-//! While the store is away a caller has the share of each replica: what was left to all, divided by how many replicas there
-//! may be. When it is back, all tell it what they granted meanwhile before any uses more than its share.
+//! While the store is away, or so full that nothing can be counted in it, a caller has the share of each replica: what was
+//! left to all, divided by how many replicas there may be. When it is back, all tell it what they granted meanwhile before
+//! any uses more than its share.
 //!
 //! Clocks of replicas may be five seconds apart. What is not covered: a replica that alone cannot reach the store grants a
 //! share of what the others go on to grant in full. A store that goes away and loses everything also loses what was reserved by
@@ -206,8 +207,22 @@ impl Limits {
     }
 
     /// Counts a request, and asks the store where that is needed. It never waits for a store that is known to be away. If
-    /// the caller of this goes away meanwhile, some requests may count for a minute that were not granted.
+    /// the caller of this goes away meanwhile, his request may count all the same.
     pub async fn take(self: &Arc<Self>, meter: &Arc<Meter>) -> Verdict {
+        let (limits, of) = (Arc::clone(self), Arc::clone(meter));
+        // In a task of its own: with who goes away in the middle of it, what was reserved for others would be lost, and what
+        // the store said, so that it would be asked again and again.
+        match tokio::spawn(async move { limits.decide(&of).await }).await {
+            Ok(verdict) => verdict,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The process ends.
+                Err(_) => undecided(meter),
+            },
+        }
+    }
+
+    async fn decide(&self, meter: &Arc<Meter>) -> Verdict {
         for _ in 0..ATTEMPTS {
             if let Some(verdict) = self.try_take(meter).verdict() {
                 return verdict;
@@ -222,9 +237,7 @@ impl Limits {
             }
             drop(waiting);
         }
-        let retry_after = Duration::from_secs(1);
-        let standing = Standing { limit: meter.per_minute(), left: 0, resets_in: retry_after };
-        Verdict::Refused { retry_after, standing }
+        undecided(meter)
     }
 
     fn sight(&self, now_ms: u64) -> Sight {
@@ -242,6 +255,13 @@ impl Limits {
             Terms::alone(per_minute)
         }
     }
+}
+
+/// What is said where nothing was found out.
+fn undecided(meter: &Meter) -> Verdict {
+    let retry_after = Duration::from_secs(1);
+    let standing = Standing { limit: meter.per_minute(), left: 0, resets_in: retry_after };
+    Verdict::Refused { retry_after, standing }
 }
 
 impl Decision {

@@ -9,7 +9,7 @@ use std::time::Duration;
 const SHORTEST_WAIT_MS: u64 = 1_000;
 /// So many times a bucket something is reserved where requests come evenly.
 const TIMES_A_BUCKET: u32 = (BUCKET_MS / RESERVED_FOR_MS) as u32;
-/// What a standing says where nothing is known to end.
+/// What is counted in.
 const MINUTE_MS: u64 = 60_000;
 
 /// Where requests are granted from.
@@ -130,16 +130,26 @@ impl State {
         }
         let own_from_ms = sight.own_from_ms.max(self.own_from_ms);
         if now_ms >= own_from_ms && self.own.take(terms.own, now_ms) {
-            if self.known.is_none() {
-                self.left = terms.shared.saturating_add(self.own.left(terms.own, now_ms));
-            }
+            let own_left = self.own.left(terms.own, now_ms);
+            let shared_left = if self.known.is_some() {
+                // Since it was looked last all may have come free again.
+                let (known, _) = self.known(terms, sight, now_ms);
+                let (told, more_ms) = (known.told(terms, now_ms), known.window.ends(now_ms).min().unwrap_or(0));
+                self.more_ms = more_ms;
+                told
+            } else {
+                terms.shared
+            };
+            self.left = shared_left.saturating_add(own_left);
             return Decision::Granted(self.standing(terms, now_ms));
         }
         if self.known.is_none() && matches!(sight.mode, Mode::Shared | Mode::Returning) {
             return Decision::Ask;
         }
         let (known, bucket) = self.known(terms, sight, now_ms);
-        if let Some((until, retry_at)) = known.refused.filter(|(until, _)| now_ms < *until) {
+        // At most until the next bucket, or the clock was put back.
+        let holds = |until: u64| now_ms < until && until <= now_ms + BUCKET_MS;
+        if let Some((until, retry_at)) = known.refused.filter(|(until, _)| holds(*until)) {
             return self.refusal(terms, retry_at.max(until), now_ms);
         }
         let (left, asked, told) = (known.left(terms, now_ms), known.asked, known.told(terms, now_ms));
@@ -174,7 +184,9 @@ impl State {
     }
 
     fn standing(&self, terms: &Terms, now_ms: u64) -> Standing {
-        let resets_in = if self.more_ms > now_ms { self.more_ms - now_ms } else { MINUTE_MS };
+        // Where nothing is known to end: what is granted now does, a minute after its bucket.
+        let granted_now_ends_ms = (bucket_of(now_ms) + 1) * BUCKET_MS + MINUTE_MS;
+        let resets_in = if self.more_ms > now_ms { self.more_ms - now_ms } else { granted_now_ends_ms - now_ms };
         let limit = terms.shared + terms.own * terms.replicas;
         Standing { limit, left: self.left.min(limit), resets_in: Duration::from_millis(resets_in) }
     }

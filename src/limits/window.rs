@@ -195,7 +195,7 @@ impl Window {
             let bucket = self.buckets[place(number)];
             let ours = (bucket.ours() > 0).then_some(end(number));
             ours.into_iter().chain(
-                (bucket.others + bucket.assumed > 0).then_some(end(number) + u64::from(bucket.late_ms.min(LATE))),
+                (bucket.others > 0 || bucket.assumed > 0).then_some(end(number) + u64::from(bucket.late_ms.min(LATE))),
             )
         });
         ends.filter(move |end| *end > after_ms)
@@ -252,5 +252,23 @@ impl Counted {
     pub(super) fn local_share(self, terms: &Terms) -> u32 {
         let reserved = self.others.saturating_add(self.used);
         (terms.shared.saturating_sub(reserved) / terms.replicas).saturating_sub(self.local)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_store_that_lies_are_too_large_for_nothing() {
+        let (terms, now_ms) = (Terms::shared(600, 2), 1_000_000_000);
+        let mut window = Window::new(now_ms);
+        let now = window.turn_to(now_ms);
+        window.assume(now, now, &terms);
+        for number in window.all() {
+            window.others_are(number, u32::MAX, now_ms);
+        }
+        assert_eq!(window.counted(now_ms).left(&terms), 0);
+        assert_eq!(window.ends(now_ms).count(), window.all().count());
     }
 }

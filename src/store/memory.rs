@@ -44,6 +44,8 @@ pub struct MemoryStore {
     records: Arc<Cache<String, Entry, ByBytes>>,
     claims: Arc<Mutex<Claims>>,
     away: Arc<AtomicBool>,
+    #[cfg(test)]
+    full: Arc<AtomicBool>,
     state: watch::Sender<StoreState>,
     clock: Clock,
 }
@@ -72,6 +74,8 @@ impl MemoryStore {
             records: Arc::new(Cache::with_weighter(ESTIMATED_RECORDS, max_bytes, ByBytes)),
             claims: Arc::default(),
             away: Arc::default(),
+            #[cfg(test)]
+            full: Arc::default(),
             state: watch::Sender::new(StoreState::Up),
             clock,
         }
@@ -82,6 +86,12 @@ impl MemoryStore {
         self.away.store(away, Ordering::SeqCst);
         let down = || StoreState::Down { reason: "away".to_owned(), fix: "" };
         self.state.send_replace(if away { down() } else { StoreState::Up });
+    }
+
+    /// Makes every operation fail that adds something, as in a Redis without room.
+    #[cfg(test)]
+    pub(crate) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::SeqCst);
     }
 
     /// Loses everything, as a Redis without persistence does when it ends.
@@ -98,6 +108,14 @@ impl MemoryStore {
         if self.away.load(Ordering::SeqCst) { Err(StoreError::Away) } else { Ok(self.clock.now_ms()) }
     }
 
+    fn has_room(&self) -> Result<u64, StoreError> {
+        #[cfg(test)]
+        if self.full.load(Ordering::SeqCst) {
+            return Err(StoreError::Refused);
+        }
+        self.there()
+    }
+
     pub(super) fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
         let now = self.there()?;
         let claims = self.lock();
@@ -112,7 +130,7 @@ impl MemoryStore {
     }
 
     pub(super) fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
-        let expires_at_ms = self.there()?.saturating_add(millis(ttl));
+        let expires_at_ms = self.has_room()?.saturating_add(millis(ttl));
         let entry = Entry { record: record.into(), expires_at_ms };
         match self.lock().values.get_mut(name) {
             Some(claimed) => *claimed = entry,
@@ -129,7 +147,7 @@ impl MemoryStore {
     }
 
     pub(super) fn claim(&self, name: &str, value: Vec<u8>, ttl: Duration) -> Result<Option<Bytes>, StoreError> {
-        let now = self.there()?;
+        let now = self.has_room()?;
         let mut claims = self.lock();
         claims.drop_expired(now);
         let written = || self.records.get(name).filter(|entry| now < entry.expires_at_ms);
@@ -142,7 +160,7 @@ impl MemoryStore {
     }
 
     pub(super) fn count(&self, name: &str, start: u64, by: u64, ttl: Duration) -> Result<u64, StoreError> {
-        let now = self.there()?;
+        let now = self.has_room()?;
         let mut claims = self.lock();
         claims.drop_expired(now);
         let (number, _) = claims.numbers.entry(name.to_owned()).or_insert((start, now.saturating_add(millis(ttl))));
@@ -151,7 +169,7 @@ impl MemoryStore {
     }
 
     pub(super) fn take_back(&self, name: &str, by: u64, ttl: Duration) -> Result<u64, StoreError> {
-        let now = self.there()?;
+        let now = self.has_room()?;
         let mut claims = self.lock();
         claims.drop_expired(now);
         let (number, _) = claims.numbers.entry(name.to_owned()).or_insert((by, now.saturating_add(millis(ttl))));

@@ -124,6 +124,16 @@ async fn a_key_is_taken_from_one_header_and_never_from_the_query() {
     }
     let both = service.request(Method::GET, "/weather/London").header("x-api-key", &good).bearer_auth(&good);
     is_refused(&answer(both).await, 401, "invalid-key");
+    // A proxy in front may look at the other one of two.
+    let other = key("other");
+    for keys in [[&good, &other], [&other, &good], [&good, &good]] {
+        let twice = |name: &str, scheme: &str| {
+            let request = service.request(Method::GET, "/weather/London");
+            keys.iter().fold(request, |request, key| request.header(name, format!("{scheme}{key}")))
+        };
+        is_refused(&answer(twice("authorization", "Bearer ")).await, 401, "invalid-key");
+        is_refused(&answer(twice("x-api-key", "")).await, 401, "invalid-key");
+    }
     for name in ["key", "api_key", "appid", "access_token"] {
         let refused = service.get(&format!("/weather/London?{name}={good}")).await;
         is_refused(&refused, 401, "missing-key");
@@ -216,6 +226,26 @@ async fn pages_of_other_origins_may_not_use_a_key_and_browsers_learn_beforehand_
     let asked = answer(everybody.request(Method::GET, "/weather/London").header("origin", "https://x.example")).await;
     let exposed = asked.header("access-control-expose-headers");
     assert!(exposed.contains("ratelimit,ratelimit-policy"), "{exposed}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_a_key_is_needed_caches_in_front_keep_answers_apart_by_all_that_decides_who_is_refused() {
+    let upstream = weather().await;
+    let file = File::new(&entry("page", 600, &["page"], "allow_origins = [\"https://app.example\"]"));
+    let service = setup(&upstream, &file.path()).set("access.required", true).start().await;
+    for (of, origin, status) in [
+        ("page", "https://app.example", 200),
+        ("page", "https://evil.example", 403),
+        ("wrong", "https://app.example", 401),
+    ] {
+        // A length sends a request the long way.
+        for odd in [None, Some("0")] {
+            let request = service.request(Method::GET, "/weather/London").bearer_auth(key(of)).header("origin", origin);
+            let request = odd.into_iter().fold(request, |request, length| request.header("content-length", length));
+            let asked = answer(request).await;
+            assert_eq!((asked.status.as_u16(), asked.header("vary")), (status, "authorization, x-api-key, origin"));
+        }
+    }
 }
 
 /// The limit and what is left of it, as an independent reader of structured fields understands them.
