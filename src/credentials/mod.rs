@@ -175,20 +175,22 @@ impl Inner {
     async fn look(&self, reader: Reader) -> Result<(), StoreError> {
         let mut turn = self.turn.lock().await;
         let mut slots = self.read(&mut turn, reader).await?;
-        self.show(&slots);
         // Here, too, a failure is counted; it is tried again at the next look.
         let _ = timeout(MENDING, self.slots.mend(&mut slots)).await;
         Ok(())
     }
 
-    /// Reads the slots. What vanished from them without having been removed was lost, and is put back.
+    /// Reads the slots, and takes what they hold into memory. What vanished from them without having been removed was lost,
+    /// and is put back.
     async fn read(&self, turn: &mut Turn, reader: Reader) -> Result<Vec<Slot>, StoreError> {
         let now = self.slots.0.clock.instant();
         let mut slots = self.slots.read(reader).await?;
-        let before = turn.read_at.replace(now);
-        if before.is_some_and(|before| now < before + REMEMBERED_FOR) && self.put_back(&mut slots).await? {
-            return self.slots.read(reader).await;
+        if turn.read_at.is_some_and(|before| now < before + REMEMBERED_FOR) && self.put_back(&mut slots).await? {
+            slots = self.slots.read(reader).await?;
         }
+        // Both or neither: whatever fails after this, what is in memory was seen at that time.
+        self.show(&slots);
+        turn.read_at = Some(now);
         Ok(slots)
     }
 

@@ -301,6 +301,23 @@ async fn what_was_lost_from_the_store_is_put_back_and_what_was_removed_is_not() 
 }
 
 #[tokio::test]
+async fn what_was_removed_does_not_come_back_by_a_replica_whose_own_change_failed_meanwhile() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
+    put(&one, "a", "first", HOUR).await.unwrap();
+    assert_eq!(found(&other).await, pairs(&[("a", "first")]));
+    one.remove(id("a")).await.unwrap();
+    fleet.advance(REMEMBERED_FOR - SECOND);
+    // As when the store fails between reading and writing.
+    let mut turn = other.0.turn.lock().await;
+    other.0.read(&mut turn, Reader::Caller).await.unwrap();
+    drop(turn);
+    fleet.advance(REMEMBERED_FOR - SECOND);
+    assert_eq!(found(&other).await, []);
+    assert!(stored(&other).await.is_empty());
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_each_credential_stays_in_use_until_its_end_and_nothing_is_put() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
