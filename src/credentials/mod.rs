@@ -32,6 +32,9 @@ const REMOVED_FOR: Duration = Duration::from_secs(10);
 /// How long ago a credential may have been seen that is put back when it is gone: if it was removed since, that is still
 /// told.
 const REMEMBERED_FOR: Duration = Duration::from_secs(8);
+const REMEMBERED_FOR_MS: u64 = REMEMBERED_FOR.as_secs() * 1_000;
+/// How often it is tried to put back what was lost: others do so, too, and may take the slot for something else.
+const ATTEMPTS: usize = 3;
 /// Putting right takes no longer, so that it ends before [`REMOVED_FOR`] does.
 const MENDING: Duration = Duration::from_secs(5);
 /// How long a credential lives unless it is said.
@@ -185,8 +188,13 @@ impl Inner {
     async fn read(&self, turn: &mut Turn, reader: Reader) -> Result<Vec<Slot>, StoreError> {
         let now = self.slots.0.clock.instant();
         let mut slots = self.slots.read(reader).await?;
-        if turn.read_at.is_some_and(|before| now < before + REMEMBERED_FOR) && self.put_back(&mut slots).await? {
-            slots = self.slots.read(reader).await?;
+        if turn.read_at.is_some_and(|before| now < before + REMEMBERED_FOR) {
+            for _ in 0..ATTEMPTS {
+                if !self.put_back(&mut slots).await? {
+                    break;
+                }
+                slots = self.slots.read(reader).await?;
+            }
         }
         // Both or neither: whatever fails after this, what is in memory was seen at that time.
         self.show(&slots);
@@ -194,18 +202,23 @@ impl Inner {
         Ok(slots)
     }
 
-    /// Whether there was something to put back.
+    /// Whether there was something to put back. Another replica may have been faster, with that or with something else.
     async fn put_back(&self, slots: &mut [Slot]) -> Result<bool, StoreError> {
         let now = self.slots.0.clock.now_ms();
         let mut any = false;
         for (slot, known) in self.view.load_full().iter() {
             let is_there = slots.iter().filter_map(Slot::latest).any(|found| found.id == known.id);
-            // Where it was: of several replicas that do this at once, one does it.
-            if is_there || now >= known.times.expires_at_ms || !slots[*slot].is_free() {
+            // What is about to end may have ended by the clock of whoever put it.
+            if is_there || known.times.expires_at_ms <= now.saturating_add(REMEMBERED_FOR_MS) {
                 continue;
             }
+            // Where it was: of several replicas that do this at once, one does it. Elsewhere, if that was given to another one
+            // since; what does not open there may say that it was removed.
+            let given_away = slots[*slot].latest().is_some();
+            let free = if given_away { slots.iter().position(Slot::is_free) } else { Some(*slot) };
+            let Some(free) = free.filter(|free| slots[*free].is_free()) else { continue };
             any = true;
-            if self.slots.claim(&mut slots[*slot], known).await? {
+            if self.slots.claim(&mut slots[free], known).await? {
                 let (id, reference) = (&known.id, known.reference);
                 tracing::warn!(%id, %reference, "a credential was lost from the store, and was put back there");
             }

@@ -5,6 +5,7 @@
 //! the latest counts. So replicas meet while a rotation is rolled out, and whoever finds that a name lacks what another
 //! one has, or that the key which seals now has not sealed it, puts that right: the old key can be retired at once.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -126,12 +127,14 @@ impl Slots {
     }
 
     /// Puts right what lacks under some names, and empties slots whose credential is a later one's in another slot: else
-    /// it would come back when that one ends.
+    /// it would come back when that one ends. Of the same one in two slots, the first is kept.
     pub(super) async fn mend(&self, slots: &mut [Slot]) -> Result<(), StoreError> {
         for index in 0..slots.len() {
             let Some(latest) = slots[index].latest().cloned() else { continue };
-            let others = slots.iter().filter_map(Slot::latest);
-            if others.into_iter().any(|other| other.id == latest.id && other.age() > latest.age()) {
+            let of_id = |(index, slot): (usize, &Slot)| {
+                slot.latest().filter(|other| other.id == latest.id).map(|other| (other.age(), Reverse(index)))
+            };
+            if slots.iter().enumerate().filter_map(of_id).max() > Some((latest.age(), Reverse(index))) {
                 self.clear(&mut slots[index]).await?;
                 continue;
             }
