@@ -28,6 +28,7 @@ use slots::{Slot, Slots};
 /// How often the store is read. With the time of one command a change is everywhere within a second.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long it is kept in the store that a credential was removed: what was read before that must not be written after it.
+/// By the store's clock: the sealed end is later, since to a replica whose clock is ahead it would be over at once.
 const REMOVED_FOR: Duration = Duration::from_secs(10);
 /// How long ago a credential may have been seen that is put back when it is gone: if it was removed since, that is still
 /// told.
@@ -270,7 +271,7 @@ impl Inner {
         let holders = holders(&slots, id);
         let Some((first, others)) = holders.split_first() else { return Ok(false) };
         let Some(known) = slots[*first].latest().cloned().filter(|known| !known.is_removed()) else { return Ok(false) };
-        let removed = Arc::new(Credential::removed(id.clone(), self.times(REMOVED_FOR, Some(&known))));
+        let removed = Arc::new(Credential::removed(id.clone(), self.times(LONGEST_TTL, Some(&known))));
         self.slots.write(&mut slots[*first], &removed).await?;
         for other in others {
             self.slots.clear(&mut slots[*other]).await?;

@@ -12,6 +12,7 @@ use std::time::Duration;
 use crate::crypto::{Padding, RecordName, Times};
 use crate::store::{Notebook, Reader, StoreError};
 
+use super::REMOVED_FOR;
 use super::entry::Credential;
 
 /// Credentials at most. They are read together, twice a second, by every replica.
@@ -140,7 +141,10 @@ impl Slots {
             }
             for (number, place) in slots[index].0.iter_mut().enumerate() {
                 let lacks = match &place.found {
-                    Found::Open { credential, current } => credential.age() < latest.age() || (number == 0 && !current),
+                    Found::Open { credential, .. } if credential.age() < latest.age() => true,
+                    // That something was removed ends by itself, and is told once under each name.
+                    _ if latest.is_removed() => false,
+                    Found::Open { current, .. } => number == 0 && !current,
                     Found::Nothing | Found::Closed => true,
                 };
                 if lacks {
@@ -167,7 +171,8 @@ impl Slots {
     /// The sealed bytes, and how long the store shall keep them.
     fn seal(&self, name: &RecordName, credential: &Credential) -> Result<(Vec<u8>, Duration), StoreError> {
         let Times { expires_at_ms, .. } = credential.times;
-        let ttl = Duration::from_millis(expires_at_ms.saturating_sub(self.0.clock.now_ms()));
+        let left = Duration::from_millis(expires_at_ms.saturating_sub(self.0.clock.now_ms()));
+        let ttl = if credential.is_removed() { REMOVED_FOR } else { left };
         let sealed = self.0.keyring.seal(name, credential.times, &credential.encode(), Padding::Credential);
         let sealed = sealed.map_err(|error| {
             tracing::error!("a credential could not be sealed: {error}");

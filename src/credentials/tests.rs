@@ -360,6 +360,21 @@ async fn what_the_store_ended_is_not_put_back_by_a_replica_whose_clock_is_a_litt
 }
 
 #[tokio::test]
+async fn what_was_removed_by_a_clock_far_behind_does_not_come_back_from_the_name_of_another_key() {
+    let (fleet, old, new) = (Fleet::new(), key(), key());
+    let before = fleet.replica(&old);
+    // For whom what ends in ten seconds ended a while ago.
+    let ahead = Vault::start(fleet.notes(&format!("{old}\n{new}"), 60_000));
+    put(&ahead, "a", "first", HOUR).await.unwrap();
+    assert_eq!(before.remove(id("a")).await, Ok(true));
+    assert_eq!(found(&ahead).await, []);
+    assert_eq!(found(&before).await, []);
+    fleet.advance(2 * REMOVED_FOR);
+    assert_eq!(found(&ahead).await, []);
+    assert!(stored(&ahead).await.is_empty(), "and what tells of it ends");
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_each_credential_stays_in_use_until_its_end_and_nothing_is_put() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
