@@ -82,8 +82,8 @@ struct Inner {
 /// Held by whoever reads the slots, up to the view that follows from it: none takes the place of a later one.
 #[derive(Default)]
 struct Turn {
-    /// When the slots were read last.
-    read_at: Option<Instant>,
+    /// When the slots were read last, by both clocks: the one that never steps stands still while the machine sleeps.
+    read_at: Option<(Instant, u64)>,
 }
 
 /// What is in the vault as it was read last, by id, each with the number of its slot.
@@ -187,9 +187,11 @@ impl Inner {
     /// Reads the slots, and takes what they hold into memory. What vanished from them without having been removed was lost,
     /// and is put back.
     async fn read(&self, turn: &mut Turn, reader: Reader) -> Result<Vec<Slot>, StoreError> {
-        let now = self.slots.0.clock.instant();
+        let (now, now_ms) = (self.slots.0.clock.instant(), self.slots.0.clock.now_ms());
         let mut slots = self.slots.read(reader).await?;
-        if turn.read_at.is_some_and(|before| now < before + REMEMBERED_FOR) {
+        if turn.read_at.is_some_and(|(before, before_ms)| {
+            now < before + REMEMBERED_FOR && now_ms < before_ms.saturating_add(REMEMBERED_FOR_MS)
+        }) {
             for _ in 0..ATTEMPTS {
                 if !self.put_back(&mut slots).await? {
                     break;
@@ -199,7 +201,7 @@ impl Inner {
         }
         // Both or neither: whatever fails after this, what is in memory was seen at that time.
         self.show(&slots);
-        turn.read_at = Some(now);
+        turn.read_at = Some((now, now_ms));
         Ok(slots)
     }
 

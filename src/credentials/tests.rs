@@ -318,6 +318,21 @@ async fn what_was_removed_does_not_come_back_by_a_replica_whose_own_change_faile
 }
 
 #[tokio::test]
+async fn what_was_removed_while_the_machine_of_a_replica_slept_does_not_come_back_when_it_wakes() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
+    put(&one, "a", "first", HOUR).await.unwrap();
+    assert_eq!(found(&other).await, pairs(&[("a", "first")]));
+    one.remove(id("a")).await.unwrap();
+    fleet.advance(HOUR / 2);
+    // Its clock that never steps stood still.
+    let mut turn = other.0.turn.lock().await;
+    turn.read_at = turn.read_at.map(|(_, wall)| (other.0.slots.0.clock.instant(), wall));
+    drop(turn);
+    assert_eq!(found(&other).await, []);
+}
+
+#[tokio::test]
 async fn what_was_lost_is_put_back_also_if_its_slot_was_given_to_another_and_once() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
