@@ -274,3 +274,28 @@ impl Drop for Entered {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(load: &Arc<Load>, sharer: Option<Caller>) -> Vec<Entered> {
+        std::iter::from_fn(|| load.enter(sharer)).collect()
+    }
+
+    #[test]
+    fn no_address_takes_more_requests_than_are_left_for_the_others_and_a_proxy_takes_all() {
+        let load = Load::new(100);
+        let first = fill(&load, Some(Caller(1)));
+        assert_eq!(first.len(), 51);
+        let second = fill(&load, Some(Caller(2)));
+        assert_eq!(second.len(), 25);
+        assert!(!load.is_full(Some(Caller(3))) && load.is_full(Some(Caller(1))) && load.is_full(Some(Caller(2))));
+        drop(first);
+        assert_eq!(fill(&load, Some(Caller(1))).len(), 38);
+        drop(second);
+        assert_eq!(fill(&load, None).len(), 100);
+        assert_eq!(fill(&load, None).len(), 100, "what ended is free again");
+        assert!(lock(&load.taken).by_caller.is_empty(), "and forgotten");
+    }
+}
