@@ -95,9 +95,14 @@ fn siege() -> Result<bool, Failure> {
         let tasks = attack.begin(&runtime, server.public, tls.as_ref(), &attacks);
         server.wait_for_connections(attack.connections())?;
         let measured = measure(server.public, tls.as_ref(), &key)?;
+        // What was measured is worth nothing if they had left.
+        server.wait_for_connections(attack.connections())?;
         tasks.into_iter().for_each(|task| task.abort());
         let (p50, p99, longest) = (measured.part(50), measured.part(99), measured.part(100));
         let attacks = attacks.load(Ordering::Relaxed);
+        if attacks < attack.fewest() {
+            return Err(format!("{name}: only {attacks} attacks reached the server").into());
+        }
         let peak = server.peak_kib()? / 1024;
         println!(
             "| {name} | {} | {:.2} | {:.2} | {:.1} | {peak} | {attacks} |",
@@ -291,6 +296,16 @@ impl Attack {
         }
     }
 
+    /// How many times the server has to have been attacked for a phase to count.
+    fn fewest(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::RapidReset => FLOODERS,
+            Self::HalfHeads | Self::HalfHandshakes => PLACES,
+            Self::UnknownAddresses => ADDRESSES,
+        }
+    }
+
     fn begin(
         self,
         runtime: &tokio::runtime::Runtime,
@@ -314,15 +329,15 @@ impl Attack {
 
     async fn again_and_again(self, address: SocketAddr, tls: Option<Arc<ClientConfig>>, attacks: Arc<AtomicUsize>) {
         loop {
-            if !matches!(self, Self::UnknownAddresses) {
+            let begun = || {
                 attacks.fetch_add(1, Ordering::Relaxed);
-            }
+            };
             // However it ends, there is another one.
             let _ = match (self, &tls) {
-                (Self::RapidReset, Some(tls)) => rapid_reset(address, tls).await,
+                (Self::RapidReset, Some(tls)) => rapid_reset(address, tls, begun).await,
                 (Self::UnknownAddresses, _) => unknown_addresses(address, &attacks).await,
-                (Self::HalfHandshakes, _) => drip(address, &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3], &[]).await,
-                _ => drip(address, b"GET /weather/London HTTP/1.1\r\nHost: siege\r\nX-Slow: ", b"x").await,
+                (Self::HalfHandshakes, _) => drip(address, &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3], &[], begun).await,
+                _ => drip(address, b"GET /weather/London HTTP/1.1\r\nHost: siege\r\nX-Slow: ", b"x", begun).await,
             };
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
@@ -336,9 +351,10 @@ async fn attacker(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// Sends a beginning and then hardly anything, until the server closes.
-async fn drip(address: SocketAddr, begin: &[u8], drop: &[u8]) -> io::Result<()> {
+async fn drip(address: SocketAddr, begin: &[u8], drop: &[u8], begun: impl FnOnce()) -> io::Result<()> {
     let mut stream = attacker(address).await?;
     stream.write_all(begin).await?;
+    begun();
     let mut byte = [0];
     loop {
         match tokio::time::timeout(Duration::from_secs(5), stream.read(&mut byte)).await {
@@ -366,10 +382,11 @@ async fn unknown_addresses(address: SocketAddr, attacks: &AtomicUsize) -> io::Re
 }
 
 /// Asks and takes back as fast as it goes, until the server closes.
-async fn rapid_reset(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<()> {
+async fn rapid_reset(address: SocketAddr, config: &Arc<ClientConfig>, begun: impl FnOnce()) -> io::Result<()> {
     let stream = attacker(address).await?;
     let mut stream = TlsConnector::from(Arc::clone(config)).connect(loopback(), stream).await?;
     stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await?;
+    begun();
     // GET, https, `:path: /weather/Oslo`, `:authority: siege` (RFC 7541), and CANCEL (RFC 9113).
     let head = [&[0x82, 0x87, 0x04, 13][..], b"/weather/Oslo", &[0x01, 5], b"siege"].concat();
     for batch in 0..1_000_u32 {

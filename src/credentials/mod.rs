@@ -28,10 +28,14 @@ use slots::{Slot, Slots};
 /// How often the store is read. With the time of one command a change is everywhere within a second.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long it is kept in the store that a credential was removed: what was read before that must not be written after it.
+/// By the store's clock: the sealed end is later, since to a replica whose clock is ahead it would be over at once.
 const REMOVED_FOR: Duration = Duration::from_secs(10);
 /// How long ago a credential may have been seen that is put back when it is gone: if it was removed since, that is still
 /// told.
 const REMEMBERED_FOR: Duration = Duration::from_secs(8);
+const REMEMBERED_FOR_MS: u64 = REMEMBERED_FOR.as_secs() * 1_000;
+/// How often it is tried to put back what was lost: others do so, too, and may take the slot for something else.
+const ATTEMPTS: usize = 3;
 /// Putting right takes no longer, so that it ends before [`REMOVED_FOR`] does.
 const MENDING: Duration = Duration::from_secs(5);
 /// How long a credential lives unless it is said.
@@ -78,8 +82,8 @@ struct Inner {
 /// Held by whoever reads the slots, up to the view that follows from it: none takes the place of a later one.
 #[derive(Default)]
 struct Turn {
-    /// When the slots were read last.
-    read_at: Option<Instant>,
+    /// When the slots were read last, by both clocks: the one that never steps stands still while the machine sleeps.
+    read_at: Option<(Instant, u64)>,
 }
 
 /// What is in the vault as it was read last, by id, each with the number of its slot.
@@ -175,35 +179,49 @@ impl Inner {
     async fn look(&self, reader: Reader) -> Result<(), StoreError> {
         let mut turn = self.turn.lock().await;
         let mut slots = self.read(&mut turn, reader).await?;
-        self.show(&slots);
         // Here, too, a failure is counted; it is tried again at the next look.
         let _ = timeout(MENDING, self.slots.mend(&mut slots)).await;
         Ok(())
     }
 
-    /// Reads the slots. What vanished from them without having been removed was lost, and is put back.
+    /// Reads the slots, and takes what they hold into memory. What vanished from them without having been removed was lost,
+    /// and is put back.
     async fn read(&self, turn: &mut Turn, reader: Reader) -> Result<Vec<Slot>, StoreError> {
-        let now = self.slots.0.clock.instant();
+        let (now, now_ms) = (self.slots.0.clock.instant(), self.slots.0.clock.now_ms());
         let mut slots = self.slots.read(reader).await?;
-        let before = turn.read_at.replace(now);
-        if before.is_some_and(|before| now < before + REMEMBERED_FOR) && self.put_back(&mut slots).await? {
-            return self.slots.read(reader).await;
+        if turn.read_at.is_some_and(|(before, before_ms)| {
+            now < before + REMEMBERED_FOR && now_ms < before_ms.saturating_add(REMEMBERED_FOR_MS)
+        }) {
+            for _ in 0..ATTEMPTS {
+                if !self.put_back(&mut slots).await? {
+                    break;
+                }
+                slots = self.slots.read(reader).await?;
+            }
         }
+        // Both or neither: whatever fails after this, what is in memory was seen at that time.
+        self.show(&slots);
+        turn.read_at = Some((now, now_ms));
         Ok(slots)
     }
 
-    /// Whether there was something to put back.
+    /// Whether there was something to put back. Another replica may have been faster, with that or with something else.
     async fn put_back(&self, slots: &mut [Slot]) -> Result<bool, StoreError> {
         let now = self.slots.0.clock.now_ms();
         let mut any = false;
         for (slot, known) in self.view.load_full().iter() {
             let is_there = slots.iter().filter_map(Slot::latest).any(|found| found.id == known.id);
-            // Where it was: of several replicas that do this at once, one does it.
-            if is_there || now >= known.times.expires_at_ms || !slots[*slot].is_free() {
+            // What is about to end may have ended by the clock of whoever put it.
+            if is_there || known.times.expires_at_ms <= now.saturating_add(REMEMBERED_FOR_MS) {
                 continue;
             }
+            // Where it was: of several replicas that do this at once, one does it. Elsewhere, if that was given to another one
+            // since; what does not open there may say that it was removed.
+            let given_away = slots[*slot].latest().is_some();
+            let free = if given_away { slots.iter().position(Slot::is_free) } else { Some(*slot) };
+            let Some(free) = free.filter(|free| slots[*free].is_free()) else { continue };
             any = true;
-            if self.slots.claim(&mut slots[*slot], known).await? {
+            if self.slots.claim(&mut slots[free], known).await? {
                 let (id, reference) = (&known.id, known.reference);
                 tracing::warn!(%id, %reference, "a credential was lost from the store, and was put back there");
             }
@@ -255,7 +273,7 @@ impl Inner {
         let holders = holders(&slots, id);
         let Some((first, others)) = holders.split_first() else { return Ok(false) };
         let Some(known) = slots[*first].latest().cloned().filter(|known| !known.is_removed()) else { return Ok(false) };
-        let removed = Arc::new(Credential::removed(id.clone(), self.times(REMOVED_FOR, Some(&known))));
+        let removed = Arc::new(Credential::removed(id.clone(), self.times(LONGEST_TTL, Some(&known))));
         self.slots.write(&mut slots[*first], &removed).await?;
         for other in others {
             self.slots.clear(&mut slots[*other]).await?;

@@ -5,12 +5,14 @@
 //! the latest counts. So replicas meet while a rotation is rolled out, and whoever finds that a name lacks what another
 //! one has, or that the key which seals now has not sealed it, puts that right: the old key can be retired at once.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::crypto::{Padding, RecordName, Times};
 use crate::store::{Notebook, Reader, StoreError};
 
+use super::REMOVED_FOR;
 use super::entry::Credential;
 
 /// Credentials at most. They are read together, twice a second, by every replica.
@@ -126,18 +128,23 @@ impl Slots {
     }
 
     /// Puts right what lacks under some names, and empties slots whose credential is a later one's in another slot: else
-    /// it would come back when that one ends.
+    /// it would come back when that one ends. Of the same one in two slots, the first is kept.
     pub(super) async fn mend(&self, slots: &mut [Slot]) -> Result<(), StoreError> {
         for index in 0..slots.len() {
             let Some(latest) = slots[index].latest().cloned() else { continue };
-            let others = slots.iter().filter_map(Slot::latest);
-            if others.into_iter().any(|other| other.id == latest.id && other.age() > latest.age()) {
+            let of_id = |(index, slot): (usize, &Slot)| {
+                slot.latest().filter(|other| other.id == latest.id).map(|other| (other.age(), Reverse(index)))
+            };
+            if slots.iter().enumerate().filter_map(of_id).max() > Some((latest.age(), Reverse(index))) {
                 self.clear(&mut slots[index]).await?;
                 continue;
             }
             for (number, place) in slots[index].0.iter_mut().enumerate() {
                 let lacks = match &place.found {
-                    Found::Open { credential, current } => credential.age() < latest.age() || (number == 0 && !current),
+                    Found::Open { credential, .. } if credential.age() < latest.age() => true,
+                    // That something was removed ends by itself, and is told once under each name.
+                    _ if latest.is_removed() => false,
+                    Found::Open { current, .. } => number == 0 && !current,
                     Found::Nothing | Found::Closed => true,
                 };
                 if lacks {
@@ -164,7 +171,8 @@ impl Slots {
     /// The sealed bytes, and how long the store shall keep them.
     fn seal(&self, name: &RecordName, credential: &Credential) -> Result<(Vec<u8>, Duration), StoreError> {
         let Times { expires_at_ms, .. } = credential.times;
-        let ttl = Duration::from_millis(expires_at_ms.saturating_sub(self.0.clock.now_ms()));
+        let left = Duration::from_millis(expires_at_ms.saturating_sub(self.0.clock.now_ms()));
+        let ttl = if credential.is_removed() { REMOVED_FOR } else { left };
         let sealed = self.0.keyring.seal(name, credential.times, &credential.encode(), Padding::Credential);
         let sealed = sealed.map_err(|error| {
             tracing::error!("a credential could not be sealed: {error}");

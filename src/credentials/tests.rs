@@ -301,6 +301,95 @@ async fn what_was_lost_from_the_store_is_put_back_and_what_was_removed_is_not() 
 }
 
 #[tokio::test]
+async fn what_was_removed_does_not_come_back_by_a_replica_whose_own_change_failed_meanwhile() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
+    put(&one, "a", "first", HOUR).await.unwrap();
+    assert_eq!(found(&other).await, pairs(&[("a", "first")]));
+    one.remove(id("a")).await.unwrap();
+    fleet.advance(REMEMBERED_FOR - SECOND);
+    // As when the store fails between reading and writing.
+    let mut turn = other.0.turn.lock().await;
+    other.0.read(&mut turn, Reader::Caller).await.unwrap();
+    drop(turn);
+    fleet.advance(REMEMBERED_FOR - SECOND);
+    assert_eq!(found(&other).await, []);
+    assert!(stored(&other).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_removed_while_the_machine_of_a_replica_slept_does_not_come_back_when_it_wakes() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
+    put(&one, "a", "first", HOUR).await.unwrap();
+    assert_eq!(found(&other).await, pairs(&[("a", "first")]));
+    one.remove(id("a")).await.unwrap();
+    fleet.advance(HOUR / 2);
+    // Its clock that never steps stood still.
+    let mut turn = other.0.turn.lock().await;
+    turn.read_at = turn.read_at.map(|(_, wall)| (other.0.slots.0.clock.instant(), wall));
+    drop(turn);
+    assert_eq!(found(&other).await, []);
+}
+
+#[tokio::test]
+async fn what_was_lost_is_put_back_also_if_its_slot_was_given_to_another_and_once() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
+    put(&one, "a", "first", HOUR).await.unwrap();
+    assert_eq!(found(&other).await, pairs(&[("a", "first")]));
+    fleet.store.lose_everything();
+    // By one that has just started and saw nothing.
+    let mut slots = one.0.slots.read(Reader::Caller).await.unwrap();
+    let times = Times { fetched_at_ms: one.now_ms(), expires_at_ms: one.now_ms() + 60_000 };
+    let credential = Credential::new(id("b"), Reference([2; 6]), SecretString::from("second"), times);
+    assert!(one.0.slots.claim(&mut slots[0], &Arc::new(credential)).await.unwrap());
+    assert_eq!(found(&one).await, pairs(&[("a", "first"), ("b", "second")]));
+    assert_eq!(found(&other).await, pairs(&[("a", "first"), ("b", "second")]));
+    assert_eq!(stored(&one).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_credential_that_two_replicas_put_back_into_two_slots_is_kept_in_one() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let vault = fleet.replica(&ring);
+    put(&vault, "a", "first", HOUR).await.unwrap();
+    let mut slots = vault.0.slots.read(Reader::Caller).await.unwrap();
+    assert!(vault.0.slots.claim(&mut slots[5], &vault.view()[0]).await.unwrap());
+    assert_eq!(stored(&vault).await.len(), 2);
+    assert_eq!(found(&vault).await, pairs(&[("a", "first")]));
+    assert_eq!(stored(&vault).await.len(), 1);
+}
+
+#[tokio::test]
+async fn what_the_store_ended_is_not_put_back_by_a_replica_whose_clock_is_a_little_behind() {
+    let (fleet, ring) = (Fleet::new(), key());
+    let ahead = Vault::start(fleet.notes(&ring, 2_000));
+    let behind = fleet.replica(&ring);
+    put(&ahead, "a", "first", HOUR).await.unwrap();
+    fleet.advance(HOUR - SECOND);
+    assert_eq!(found(&behind).await, pairs(&[("a", "first")]));
+    fleet.advance(SECOND);
+    assert_eq!(found(&behind).await, []);
+    assert!(stored(&behind).await.is_empty());
+}
+
+#[tokio::test]
+async fn what_was_removed_by_a_clock_far_behind_does_not_come_back_from_the_name_of_another_key() {
+    let (fleet, old, new) = (Fleet::new(), key(), key());
+    let before = fleet.replica(&old);
+    // For whom what ends in ten seconds ended a while ago.
+    let ahead = Vault::start(fleet.notes(&format!("{old}\n{new}"), 60_000));
+    put(&ahead, "a", "first", HOUR).await.unwrap();
+    assert_eq!(before.remove(id("a")).await, Ok(true));
+    assert_eq!(found(&ahead).await, []);
+    assert_eq!(found(&before).await, []);
+    fleet.advance(2 * REMOVED_FOR);
+    assert_eq!(found(&ahead).await, []);
+    assert!(stored(&ahead).await.is_empty(), "and what tells of it ends");
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_each_credential_stays_in_use_until_its_end_and_nothing_is_put() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);

@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::harness::callers::{HttpsFiles, ask_h2, frame, h2, head, preface, shake};
+use crate::harness::callers::{HttpsFiles, ask_h2, frame, h2, head, preface, shake, shake_on};
 use crate::harness::program::peak_kib;
 use crate::harness::{Gate, PATIENCE, Reply, ScriptedUpstream, Setup, answer, body};
 
@@ -402,6 +402,32 @@ async fn one_stream_too_many_is_refused_at_once_and_what_memory_has_is_answered_
     let (first, second, ()) = tokio::join!(ask_h2(&send, "/weather/id:1"), ask_h2(&send, "/weather/id:2"), meanwhile);
     assert_eq!((first.expect("an answer").status.as_u16(), second.expect("an answer").status.as_u16()), (200, 200));
     assert_eq!(ask_h2(&send, "/weather/id:3").await.expect("an answer").status, 200);
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_whose_windows_stay_shut_does_not_take_the_places_of_the_others_requests() {
+    let upstream = ScriptedUpstream::start(Reply::json(200, body("Oslo"))).await;
+    let files = HttpsFiles::make();
+    let service = files.on(Setup::memory(&upstream).set("server.max_requests_in_flight", 8)).start().await;
+    let good = h2(shake(service.public, &files.h2_caller()).await.expect("TLS"), &h2::client::Builder::new()).await;
+    assert_eq!(ask_h2(&good, OSLO).await.expect("an answer").status, 200);
+
+    // Answers that memory has, of which it takes the heads only.
+    let shut = h2::client::Builder::new().initial_window_size(0).to_owned();
+    let stream = connect_from("127.0.0.2", service.public).await;
+    let greedy = h2(shake_on(stream, &files.h2_caller()).await.expect("TLS"), &shut).await;
+    let mut held = Vec::new();
+    for _ in 0..16 {
+        let request = axum::http::Request::get(format!("https://127.0.0.1{OSLO}")).body(()).expect("a request");
+        let (response, _) =
+            greedy.clone().ready().await.expect("a connection").send_request(request, true).expect("it");
+        // One too many is reset.
+        held.extend(timeout(PATIENCE, response).await.expect("in time"));
+    }
+    assert!(held.len() > 2, "it holds places at all");
+    assert_eq!(ask_h2(&good, "/weather/id:3").await.expect("an answer").status, 200);
+    assert_eq!(ask_h2(&good, OSLO).await.expect("an answer").headers["x-cache"], "HIT");
 }
 
 #[tokio::test(flavor = "multi_thread")]

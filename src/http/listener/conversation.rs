@@ -218,9 +218,9 @@ impl hyper::service::Service<hyper::Request<Incoming>> for Service {
         let load = &self.around.load;
         self.around.routes.answer(request, self.peer, || -> Option<Option<(Entered, InFlight)>> {
             if self.streams {
-                return (!load.is_full()).then_some(None);
+                return (!load.is_full(self.seat.sharer)).then_some(None);
             }
-            load.enter().map(|entered| Some((entered, InFlight::on(&self.seat))))
+            load.enter(self.seat.sharer).map(|entered| Some((entered, InFlight::on(&self.seat))))
         })
     }
 }
@@ -243,7 +243,7 @@ where
             return;
         }
         // Without a place it is reset. It was refused already, and its peer does not even take that.
-        let Some(place) = self.around.load.enter() else { return };
+        let Some(place) = self.around.load.enter(self.seat.sharer) else { return };
         let in_flight = InFlight::on(&self.seat);
         let (leave, limit) = (self.seat.leave.clone(), self.around.limits.stream_timeout);
         self.around.tasks.spawn(async move {

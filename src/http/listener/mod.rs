@@ -73,8 +73,8 @@ pub struct Limits {
     pub max_connections: usize,
     /// Of those for one address (IPv4, or /64 of IPv6) at most; more are closed at once.
     pub max_connections_per_address: usize,
-    /// Requests that wait for their answer at most, on all connections; one more is refused. Answers from memory do not
-    /// wait.
+    /// Requests that wait for their answer at most, on all connections; one more is refused, and one of an address that has
+    /// more of them than are left for the others. Answers from memory do not wait.
     pub max_requests_in_flight: usize,
     /// From accepting to the end of the TLS handshake.
     pub handshake_timeout: Duration,
@@ -105,7 +105,7 @@ impl Default for Limits {
     }
 }
 
-/// Whose connections stand for many callers (a proxy's), so that they are neither capped nor displaced.
+/// Whose connections stand for many callers (a proxy's), so that they are neither capped nor displaced, nor held to a share.
 pub type Exempt = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 
 /// What only the listener for apps has.
@@ -262,8 +262,9 @@ impl Door {
     fn seat(&self, stream: TcpStream, address: IpAddr) -> Option<(TcpStream, IpAddr)> {
         let metrics = self.front.metrics.as_deref();
         let exempt = self.front.exempt.as_ref().is_some_and(|exempt| exempt(address));
-        let seat = Seat::new(self.cut.child_token());
-        match self.places.take(Caller::from(address), exempt, &seat) {
+        let caller = Caller::from(address);
+        let seat = Seat::new(self.cut.child_token(), (!exempt).then_some(caller));
+        match self.places.take(caller, exempt, &seat) {
             Seating::Place(place, displaced) => {
                 if let Some(displaced) = displaced {
                     displaced.tell(metrics);

@@ -25,11 +25,13 @@ pub(super) struct Seat {
     asked: AtomicU64,
     /// Requests that are not answered yet.
     in_flight: AtomicUsize,
+    /// Whose share of the load its requests are of; nobody's if it stands for many callers.
+    pub(super) sharer: Option<Caller>,
 }
 
 impl Seat {
-    pub(super) fn new(leave: CancellationToken) -> Arc<Self> {
-        Arc::new(Self { leave, asked: AtomicU64::new(0), in_flight: AtomicUsize::new(0) })
+    pub(super) fn new(leave: CancellationToken, sharer: Option<Caller>) -> Arc<Self> {
+        Arc::new(Self { leave, asked: AtomicU64::new(0), in_flight: AtomicUsize::new(0), sharer })
     }
 
     /// A request came in.
@@ -202,42 +204,98 @@ impl Table {
     }
 }
 
-fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+fn lock<T>(table: &Mutex<T>) -> MutexGuard<'_, T> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Requests that are being answered on a whole listener, of so many at most.
+/// Requests that are being answered on a whole listener, of so many at most. No address has more of them than are left for
+/// all others, so that none can take them all: one alone gets half, two a third each.
 #[derive(Debug)]
 pub(super) struct Load {
-    now: AtomicUsize,
     most: usize,
+    taken: Mutex<Requests>,
+}
+
+#[derive(Debug, Default)]
+struct Requests {
+    all: usize,
+    /// Of those that have any.
+    by_caller: HashMap<Caller, usize>,
 }
 
 impl Load {
     pub(super) fn new(most: usize) -> Arc<Self> {
-        Arc::new(Self { now: AtomicUsize::new(0), most })
+        Arc::new(Self { most, taken: Mutex::default() })
     }
 
-    pub(super) fn is_full(&self) -> bool {
-        self.now.load(Ordering::Relaxed) >= self.most
+    /// Whether one more of this caller would be refused.
+    pub(super) fn is_full(&self, sharer: Option<Caller>) -> bool {
+        self.refuses(&lock(&self.taken), sharer)
     }
 
     /// Counts one more, until the value is dropped, or none if there are too many.
-    pub(super) fn enter(self: &Arc<Self>) -> Option<Entered> {
-        if self.now.fetch_add(1, Ordering::Relaxed) < self.most {
-            return Some(Entered(Arc::clone(self)));
+    pub(super) fn enter(self: &Arc<Self>, sharer: Option<Caller>) -> Option<Entered> {
+        let mut taken = lock(&self.taken);
+        if self.refuses(&taken, sharer) {
+            return None;
         }
-        self.now.fetch_sub(1, Ordering::Relaxed);
-        None
+        taken.all += 1;
+        if let Some(caller) = sharer {
+            *taken.by_caller.entry(caller).or_default() += 1;
+        }
+        Some(Entered { load: Arc::clone(self), sharer })
+    }
+
+    fn refuses(&self, taken: &Requests, sharer: Option<Caller>) -> bool {
+        let held = sharer.and_then(|caller| taken.by_caller.get(&caller)).copied().unwrap_or_default();
+        let left = self.most.saturating_sub(taken.all);
+        left == 0 || held > left
     }
 }
 
 /// One request that is being answered.
 #[derive(Debug)]
-pub(super) struct Entered(Arc<Load>);
+pub(super) struct Entered {
+    load: Arc<Load>,
+    sharer: Option<Caller>,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        self.0.now.fetch_sub(1, Ordering::Relaxed);
+        let mut taken = lock(&self.load.taken);
+        taken.all -= 1;
+        if let Some(caller) = self.sharer
+            && let Some(held) = taken.by_caller.get_mut(&caller)
+        {
+            *held -= 1;
+            if *held == 0 {
+                taken.by_caller.remove(&caller);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fill(load: &Arc<Load>, sharer: Option<Caller>) -> Vec<Entered> {
+        std::iter::from_fn(|| load.enter(sharer)).collect()
+    }
+
+    #[test]
+    fn no_address_takes_more_requests_than_are_left_for_the_others_and_a_proxy_takes_all() {
+        let load = Load::new(100);
+        let first = fill(&load, Some(Caller(1)));
+        assert_eq!(first.len(), 51);
+        let second = fill(&load, Some(Caller(2)));
+        assert_eq!(second.len(), 25);
+        assert!(!load.is_full(Some(Caller(3))) && load.is_full(Some(Caller(1))) && load.is_full(Some(Caller(2))));
+        drop(first);
+        assert_eq!(fill(&load, Some(Caller(1))).len(), 38);
+        drop(second);
+        assert_eq!(fill(&load, None).len(), 100);
+        assert_eq!(fill(&load, None).len(), 100, "what ended is free again");
+        assert!(lock(&load.taken).by_caller.is_empty(), "and forgotten");
     }
 }

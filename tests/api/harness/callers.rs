@@ -73,10 +73,13 @@ fn roots(secrets: &Path) -> RootCertStore {
 
 /// A connection with TLS.
 pub(crate) async fn shake(address: SocketAddr, caller: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
-    let shaken = async {
-        let stream = TcpStream::connect(address).await?;
-        TlsConnector::from(Arc::clone(caller)).connect(loopback(), stream).await
-    };
+    let stream = timeout(PATIENCE, TcpStream::connect(address)).await.expect("a connection in time")?;
+    shake_on(stream, caller).await
+}
+
+/// TLS on a connection that is there.
+pub(crate) async fn shake_on(stream: TcpStream, caller: &Arc<ClientConfig>) -> io::Result<TlsStream<TcpStream>> {
+    let shaken = TlsConnector::from(Arc::clone(caller)).connect(loopback(), stream);
     timeout(PATIENCE, shaken).await.expect("a handshake in time")
 }
 
