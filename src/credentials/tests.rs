@@ -81,7 +81,7 @@ async fn store_under(vault: &Vault, name: &RecordName, value: &[u8]) {
     vault.0.slots.0.store.write(name.as_str(), value.to_vec(), HOUR).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_one_replica_puts_and_removes_the_others_find_and_miss() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
@@ -97,7 +97,7 @@ async fn what_one_replica_puts_and_removes_the_others_find_and_miss() {
     assert_eq!(found(&one).await, pairs(&[("a", "fourth"), ("a/b", "second")]));
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_credential_ends_in_memory_and_in_the_store_also_if_it_is_put_back_there() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -112,7 +112,7 @@ async fn a_credential_ends_in_memory_and_in_the_store_also_if_it_is_put_back_the
     assert_eq!(found(&vault).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_flipped_bit_a_swapped_slot_and_a_record_in_place_of_a_credential_are_absent() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -136,7 +136,7 @@ async fn a_flipped_bit_a_swapped_slot_and_a_record_in_place_of_a_credential_are_
     assert!(keyring.open(one, first, vault.now_ms()).is_err(), "a key of records opens no credential");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_sealed_credential_has_one_length_whatever_its_secret() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -148,7 +148,7 @@ async fn every_sealed_credential_has_one_length_whatever_its_secret() {
     assert!(lengths.len() == 2 && lengths[0] == lengths[1], "{lengths:?}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_secret_or_a_time_to_live_out_of_bounds_is_refused_and_nothing_is_kept() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -162,7 +162,7 @@ async fn a_secret_or_a_time_to_live_out_of_bounds_is_refused_and_nothing_is_kept
     put(&vault, "a", "s", LONGEST_TTL).await.unwrap();
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_full_vault_refuses_what_is_new_and_replaces_what_is_there() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -190,7 +190,7 @@ async fn put_twice(vault: &Vault, first: Duration, second: Duration) {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn of_two_puts_at_one_moment_the_later_counts_and_the_other_does_not_come_back_when_it_ends() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -200,7 +200,7 @@ async fn of_two_puts_at_one_moment_the_later_counts_and_the_other_does_not_come_
     assert_eq!(found(&vault).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_put_takes_the_place_of_both_and_a_removal_removes_both() {
     for removes in [false, true] {
         let (fleet, ring) = (Fleet::new(), key());
@@ -218,7 +218,7 @@ async fn a_put_takes_the_place_of_both_and_a_removal_removes_both() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_is_put_later_counts_also_if_the_clock_of_its_replica_is_behind() {
     let (fleet, old, new) = (Fleet::new(), key(), key());
     // It has a name more than the other one: what it puts is not written over by that.
@@ -234,7 +234,7 @@ async fn what_is_put_later_counts_also_if_the_clock_of_its_replica_is_behind() {
     assert_eq!(found(&ahead).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn replicas_one_step_of_a_rotation_apart_share_credentials_and_references() {
     let (fleet, old, new) = (Fleet::new(), key(), key());
     let before = fleet.replica(&old);
@@ -260,7 +260,7 @@ async fn replicas_one_step_of_a_rotation_apart_share_credentials_and_references(
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_read_before_a_removal_and_is_written_after_it_does_not_come_back() {
     let (fleet, old, new) = (Fleet::new(), key(), key());
     let before = fleet.replica(&old);
@@ -275,7 +275,7 @@ async fn what_was_read_before_a_removal_and_is_written_after_it_does_not_come_ba
     assert!(stored(&promoted).await.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_lost_from_the_store_is_put_back_and_what_was_removed_is_not() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
@@ -300,7 +300,7 @@ async fn what_was_lost_from_the_store_is_put_back_and_what_was_removed_is_not() 
     assert_eq!(found(&other).await, [], "it is not known here whether they were removed");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_removed_does_not_come_back_by_a_replica_whose_own_change_failed_meanwhile() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
@@ -317,7 +317,7 @@ async fn what_was_removed_does_not_come_back_by_a_replica_whose_own_change_faile
     assert!(stored(&other).await.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_removed_while_the_machine_of_a_replica_slept_does_not_come_back_when_it_wakes() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
@@ -332,7 +332,7 @@ async fn what_was_removed_while_the_machine_of_a_replica_slept_does_not_come_bac
     assert_eq!(found(&other).await, []);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_lost_is_put_back_also_if_its_slot_was_given_to_another_and_once() {
     let (fleet, ring) = (Fleet::new(), key());
     let (one, other) = (fleet.replica(&ring), fleet.replica(&ring));
@@ -349,7 +349,7 @@ async fn what_was_lost_is_put_back_also_if_its_slot_was_given_to_another_and_onc
     assert_eq!(stored(&one).await.len(), 2);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_credential_that_two_replicas_put_back_into_two_slots_is_kept_in_one() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
@@ -361,7 +361,7 @@ async fn a_credential_that_two_replicas_put_back_into_two_slots_is_kept_in_one()
     assert_eq!(stored(&vault).await.len(), 1);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_the_store_ended_is_not_put_back_by_a_replica_whose_clock_is_a_little_behind() {
     let (fleet, ring) = (Fleet::new(), key());
     let ahead = Vault::start(fleet.notes(&ring, 2_000));
@@ -374,7 +374,7 @@ async fn what_the_store_ended_is_not_put_back_by_a_replica_whose_clock_is_a_litt
     assert!(stored(&behind).await.is_empty());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_was_removed_by_a_clock_far_behind_does_not_come_back_from_the_name_of_another_key() {
     let (fleet, old, new) = (Fleet::new(), key(), key());
     let before = fleet.replica(&old);
@@ -389,7 +389,7 @@ async fn what_was_removed_by_a_clock_far_behind_does_not_come_back_from_the_name
     assert!(stored(&ahead).await.is_empty(), "and what tells of it ends");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn while_the_store_is_away_each_credential_stays_in_use_until_its_end_and_nothing_is_put() {
     let (fleet, ring) = (Fleet::new(), key());
     let vault = fleet.replica(&ring);
