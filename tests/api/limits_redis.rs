@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use stratus::limits::{Limits, Meter, Verdict};
-use stratus::store::{Notebook, StoreState};
+use stratus::store::{Notebook, Reader, StoreState};
 use stratus::telemetry::Metrics;
 
 use crate::harness::{ManualClock, PATIENCE, Redis, Reply, ScriptedUpstream, Setup};
 
 const PER_MINUTE: u32 = 60;
+/// Requests are counted in buckets of this length.
+const BUCKET_MS: u64 = 3_000;
 /// Longer than anything counts.
 const LATER: Duration = Duration::from_secs(80);
 
@@ -36,6 +38,23 @@ impl Replica {
     async fn store_is(&self, wanted: impl Fn(&StoreState) -> bool) {
         let mut state = self.notes.store.state();
         tokio::time::timeout(PATIENCE, state.wait_for(wanted)).await.expect("in time").expect("the store runs");
+    }
+}
+
+impl Replica {
+    /// Waits until so much is counted in Redis for a bucket.
+    async fn counter_is(&self, bucket: u64, wanted: u32) {
+        let names = self.notes.names(&format!("limit {bucket} named caller"));
+        let wanted = wanted.to_string();
+        let counted = async {
+            loop {
+                let found = self.notes.read(&[&names[0]], Reader::Background).await;
+                if found.is_ok_and(|found| found[0].as_deref() == Some(wanted.as_bytes())) {
+                    break;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, counted).await.expect("all have told Redis");
     }
 }
 
@@ -69,11 +88,14 @@ async fn three_replicas_share_a_limit_also_when_redis_is_killed_and_comes_back_w
     assert!(granted <= PER_MINUTE - 40, "{granted}");
     clock.advance(LATER);
     assert_eq!(all(&replicas).await, [20, 20, 20]);
+    let bucket = clock.clock().now_ms() / BUCKET_MS;
 
     redis.restart().await;
     for replica in &replicas {
         replica.store_is(|state| *state == StoreState::Up).await;
     }
+    // They have some seconds for telling it, which this clock would not give them.
+    replicas[0].counter_is(bucket, PER_MINUTE).await;
     // What was granted meanwhile counts.
     for _ in 0..3 {
         clock.advance(Duration::from_secs(3));
