@@ -43,7 +43,7 @@ const ATTACKERS: usize = 5_000;
 const FLOODERS: usize = 4;
 /// From which one of them pretends to come.
 const ADDRESSES: usize = 100_000;
-const ATTACKED_FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+const ATTACKED_FROM: &str = "127.0.0.2";
 /// Nothing takes this long, unless it is broken.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -88,7 +88,7 @@ fn siege() -> Result<bool, Failure> {
     ];
     let mut kept = true;
     for (name, https, attack) in phases {
-        let server = Server::start(&program, &secrets, https, weather, &redis.url())?;
+        let server = Server::start(&program, &secrets, https, attack.trusted(), weather, &redis.url())?;
         let tls = https.then(|| trusting(&secrets)).transpose()?;
         ask(&mut connect(server.public, tls.as_ref())?, &key, false)?;
         let attacks = Arc::new(AtomicUsize::new(0));
@@ -129,7 +129,14 @@ struct Server {
 }
 
 impl Server {
-    fn start(program: &str, secrets: &Path, https: bool, weather: SocketAddr, redis: &str) -> Result<Self, Failure> {
+    fn start(
+        program: &str,
+        secrets: &Path,
+        https: bool,
+        trusted: &str,
+        weather: SocketAddr,
+        redis: &str,
+    ) -> Result<Self, Failure> {
         let mut command = Command::new(program);
         command.arg("serve").env_clear().stdin(Stdio::null()).stdout(Stdio::piped());
         for (name, value) in [
@@ -140,8 +147,7 @@ impl Server {
             ("UPSTREAM__API_KEY", "simulated"),
             ("REDIS__URL", redis),
             ("CACHE__FRESH_SECS", "86400"),
-            // The attacker is believed, so it can come from everywhere.
-            ("SERVER__TRUSTED_PROXIES", &ATTACKED_FROM.to_string()),
+            ("SERVER__TRUSTED_PROXIES", trusted),
         ] {
             command.env(format!("STRATUS__{name}"), value);
         }
@@ -296,6 +302,11 @@ impl Attack {
         }
     }
 
+    /// Whose word counts about where a request comes from: who is believed can come from everywhere.
+    fn trusted(self) -> &'static str {
+        if matches!(self, Self::UnknownAddresses) { ATTACKED_FROM } else { "" }
+    }
+
     /// How many times the server has to have been attacked for a phase to count.
     fn fewest(self) -> usize {
         match self {
@@ -346,7 +357,8 @@ impl Attack {
 
 async fn attacker(address: SocketAddr) -> io::Result<TcpStream> {
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((ATTACKED_FROM, 0)))?;
+    let from: IpAddr = ATTACKED_FROM.parse().map_err(io::Error::other)?;
+    socket.bind(SocketAddr::from((from, 0)))?;
     socket.connect(address).await
 }
 
