@@ -285,6 +285,26 @@ async fn when_the_store_goes_away_what_others_may_have_used_counts_and_the_rest_
 }
 
 #[tokio::test(start_paused = true)]
+async fn who_has_just_begun_when_the_store_goes_away_still_has_a_share_and_soon_all_of_it_again() {
+    let fleet = Fleet::new(600, 2, &[0, 0]);
+    assert_eq!(fleet.burst(0, 40).await, 40);
+    fleet.store.set_away(true);
+    sleep(Duration::from_millis(10)).await;
+    // What is left, 560 or a little less, may all be used by the other one just now; still not all of it counts as used.
+    let granted = fleet.burst(0, 600).await;
+    assert!((130..=150).contains(&granted), "{granted}");
+    fleet.store.set_away(false);
+    sleep(4 * BUCKET).await;
+    let mut after = 0;
+    for _ in 0..5 {
+        after += fleet.burst(0, 600).await;
+        sleep(BUCKET).await;
+    }
+    assert!(after >= 580 - 40 - granted, "{after}");
+    assert!(fleet.most_in_a_minute() <= 600);
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_is_shared_again_soon_after_the_store_is_back_and_what_was_granted_without_it_counts() {
     for lost in [false, true] {
         let fleet = Fleet::new(60, 2, &[0, 0]);

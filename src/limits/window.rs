@@ -210,7 +210,9 @@ impl Window {
     /// these as clocks were seen to differ: what a bucket may take at most, and all of them what was left. The later ones are
     /// filled first, since they count longer.
     pub(super) fn assume(&mut self, from: u64, to: u64, terms: &Terms) {
-        let mut left = self.counted(to * BUCKET_MS).left(terms);
+        // Half of it stays, whatever the others do: who has just begun would else be refused for a minute whenever the store
+        // does not answer for a moment.
+        let mut left = self.counted(to * BUCKET_MS).left(terms) / 2;
         for number in (from.saturating_sub(self.behind)..=to + self.ahead).rev().take(LENGTH) {
             let cap = self.cap(number, terms);
             let Some(bucket) = self.get_mut(number) else { continue };
