@@ -134,8 +134,9 @@ async fn a_redis_that_is_killed_and_soon_back_during_a_load_costs_nobody_an_answ
         let up = async { while metric(replica, "stratus_store_up").await != 1 {} };
         tokio::time::timeout(PATIENCE, up).await.expect("Redis is used again");
     }
-    // Who waits for a load gives Redis this long to come back, and then loads for itself.
-    let at_most = if killed.elapsed() < LEASE { 2 } else { 3 };
+    // Who waits for a load gives Redis the length of a lease to come back since it saw the lease last, which on a busy machine
+    // was a while before the kill; and then loads for itself.
+    let at_most = if killed.elapsed() < LEASE / 3 { 2 } else { 3 };
     gate.open();
     all_got(&answers(asked).await, &body("Lima"));
     let calls = fleet.calls();
