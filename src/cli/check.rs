@@ -73,7 +73,7 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
         StoreConfig::Redis(redis) => {
             certificates(&mut report, redis);
             for finding in examine_redis(redis).await {
-                report.add(finding.subject, finding.verdict);
+                report.add(&finding.subject, finding.verdict);
                 if let Some(Advice { what, fix }) = finding.note {
                     say(format!("note  {}: {what}; {fix}", finding.subject));
                 }

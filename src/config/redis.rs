@@ -10,22 +10,11 @@ use crate::certificate::PairFiles;
 use crate::crypto::longest_sealed;
 use crate::reload::Live;
 use crate::secret::Secret;
-use crate::store::{CredentialFiles, Credentials, RedisConfig};
+use crate::store::{CredentialFiles, Credentials, Node, NotANode, RedisConfig, Servers};
 use crate::upstream::UpstreamConfig;
 
 pub(super) fn redis(reader: &mut Reader, upstream: Option<&UpstreamConfig>) -> Option<RedisConfig> {
-    let url = reader.parsed::<Url>("redis.url", "a URL such as rediss://127.0.0.1:6380");
-    if let Some(url) = &url {
-        if url.scheme() != "rediss" {
-            reader.fault("redis.url", "has to begin with rediss:// (TLS): plain redis:// is never used");
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            reader.fault("redis.url", "must not hold a user or password: use redis.username and redis.password_file");
-        }
-        if !url.has_host() || !matches!(url.path(), "" | "/" | "/0") || url.query().is_some() {
-            reader.fault("redis.url", "has to be host and port only, for example rediss://127.0.0.1:6380");
-        }
-    }
+    let servers = servers(reader);
     let (credentials, files) = credentials(reader)?;
     let longest_body = upstream.map_or(0, |upstream| upstream.client.max_body_bytes);
     Some(RedisConfig {
@@ -37,8 +26,77 @@ pub(super) fn redis(reader: &mut Reader, upstream: Option<&UpstreamConfig>) -> O
         require_least_privilege: reader.get("redis.require_least_privilege"),
         // The body, and a byte that says that it is one.
         longest_value: longest_sealed(longest_body + 1),
-        url: url?,
+        servers: servers?,
     })
+}
+
+/// Which servers there are, by `redis.topology`. What another topology wants is a fault: somebody expects it to be used.
+fn servers(reader: &mut Reader) -> Option<Servers> {
+    let topology = reader.word("redis.topology", &["single", "sentinel", "cluster"])?;
+    let nodes = nodes(reader);
+    let primary = reader.get::<String>("redis.sentinel_master");
+    let is_shown = !primary.is_empty() && primary.bytes().all(|byte| byte.is_ascii_graphic());
+    match topology {
+        "sentinel" if !is_shown => {
+            let what = "has to be what the Sentinels call the primary (`sentinel monitor NAME …`)";
+            reader.fault("redis.sentinel_master", what);
+        }
+        "single" | "cluster" if !primary.is_empty() => {
+            reader.fault("redis.sentinel_master", "counts only with redis.topology = \"sentinel\": leave it out");
+        }
+        _ => {}
+    }
+    match topology {
+        "single" => {
+            if nodes.as_ref().is_some_and(|nodes| !nodes.is_empty()) {
+                let what = "counts only with redis.topology = \"sentinel\" or \"cluster\": leave it out, or set that";
+                reader.fault("redis.nodes", what);
+            }
+            single(reader).map(Servers::Single)
+        }
+        "sentinel" => {
+            let sentinels = at_least_one(reader, nodes?, "the Sentinels")?;
+            is_shown.then_some(Servers::Sentinel { sentinels, primary })
+        }
+        _ => at_least_one(reader, nodes?, "some nodes of the cluster").map(Servers::Cluster),
+    }
+}
+
+fn single(reader: &mut Reader) -> Option<Node> {
+    let url = reader.parsed::<Url>("redis.url", "a URL such as rediss://127.0.0.1:6380")?;
+    if url.scheme() != "rediss" {
+        reader.fault("redis.url", "has to begin with rediss:// (TLS): plain redis:// is never used");
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        reader.fault("redis.url", "must not hold a user or password: use redis.username and redis.password_file");
+    }
+    if !url.has_host() || !matches!(url.path(), "" | "/" | "/0") || url.query().is_some() {
+        reader.fault("redis.url", "has to be host and port only, for example rediss://127.0.0.1:6380");
+    }
+    Some(Node::new(url.host_str()?, url.port()))
+}
+
+/// `None` if one of them is none, which is told then.
+fn nodes(reader: &mut Reader) -> Option<Vec<Node>> {
+    let mut nodes = Some(Vec::new());
+    for text in reader.list("redis.nodes") {
+        match text.strip_prefix("rediss://").unwrap_or(&text).parse() {
+            Ok(node) => nodes = nodes.map(|nodes: Vec<Node>| nodes.into_iter().chain([node]).collect()),
+            // What was given may hold a password.
+            Err(NotANode) => {
+                reader.fault("redis.nodes", format!("each {NotANode}"));
+                nodes = None;
+            }
+        }
+    }
+    nodes
+}
+
+fn at_least_one(reader: &mut Reader, nodes: Vec<Node>, whom: &str) -> Option<Vec<Node>> {
+    if nodes.is_empty() {
+        reader.fault("redis.nodes", format!("has to name {whom}, each as host:port"));
+    }
+    Some(nodes).filter(|nodes| !nodes.is_empty())
 }
 
 /// All that Redis is dialled with, read again when one of the files changes.

@@ -40,6 +40,8 @@ impl RecordName {
     }
 }
 
+/// Bytes of the tag that names of one group have in common. It need not be unlike any other, only be the same.
+const TAG_BYTES: usize = 6;
 /// Bytes of a reference to a credential: enough that no two of a vault are the same.
 const REFERENCE_BYTES: usize = 6;
 
@@ -88,6 +90,13 @@ impl Key {
     fn name(&self, subject: &str) -> RecordName {
         let digest = hmac(&self.naming, &[subject.as_bytes()]);
         RecordName(format!("{NAME_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest)))
+    }
+
+    /// What stands in the braces is all that a Redis Cluster looks at to find a place for it.
+    fn name_together(&self, group: &str, subject: &str) -> RecordName {
+        let (tag, digest) = (hmac(&self.naming, &[group.as_bytes()]), hmac(&self.naming, &[subject.as_bytes()]));
+        let (tag, digest) = (URL_SAFE_NO_PAD.encode(&tag[..TAG_BYTES]), URL_SAFE_NO_PAD.encode(digest));
+        RecordName(format!("{NAME_PREFIX}{{{tag}}}{digest}"))
     }
 
     /// Whether both were derived from one master key.
@@ -244,6 +253,11 @@ impl Keyring {
         self.keys.load().iter().map(|key| key.name(subject)).collect()
     }
 
+    /// The same for what has to be in one place with the rest of its `group`, so that all of it is lost or nothing is.
+    pub fn names_together(&self, group: &str, subject: &str) -> Vec<RecordName> {
+        self.keys.load().iter().map(|key| key.name_together(group, subject)).collect()
+    }
+
     /// What people and logs see of the secret `secret` that is known as `id`, under the key that seals: it tells secrets
     /// apart, and says nothing of them to who has no key.
     pub fn reference(&self, id: &str, secret: &[u8]) -> [u8; REFERENCE_BYTES] {
@@ -291,6 +305,20 @@ mod tests {
             assert_eq!(name.len(), "stratus:".len() + 43);
             assert!(name.starts_with("stratus:") && !name.contains("london"));
         }
+    }
+
+    #[test]
+    fn names_of_a_group_have_what_is_in_braces_in_common_and_nothing_else() {
+        let ring = ring(&[line("a", 1), line("b", 2)]);
+        let (one, other) = (ring.names_together("group", "one"), ring.names_together("group", "other"));
+        let tag = |name: &RecordName| {
+            let (before, after) = name.as_str().split_once('}').unwrap();
+            assert_eq!((before.len(), after.len()), ("stratus:{".len() + 8, 43));
+            before.to_owned()
+        };
+        assert_eq!((tag(&one[0]), tag(&one[1])), (tag(&other[0]), tag(&other[1])));
+        assert!(one[0] != other[0] && tag(&one[0]) != tag(&one[1]));
+        assert_ne!(tag(&one[0]), tag(&ring.names_together("else", "one")[0]));
     }
 
     #[test]

@@ -155,7 +155,10 @@ pub fn init(dir: &Path, redis_dir: Option<&Path>, hosts: &[String]) -> Result<Re
 /// 256 bits, because there is nothing to guess.
 pub fn redis_acl(password: &str) -> String {
     let hash: String = Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("user default reset off\nuser stratus reset on #{hash} resetchannels -@all {}\n", rights::rules())
+    format!(
+        "user default reset off\nuser stratus reset on #{hash} resetchannels -@all {}\n",
+        rights::rules(rights::Topology::Single)
+    )
 }
 
 fn plan_certificates(plan: &mut Plan, dir: &Path, names: &[rcgen::SanType]) -> Result<(), Error> {

@@ -16,7 +16,9 @@ use crate::telemetry::Metrics;
 pub use memory::MemoryStore;
 pub use notes::{Claimed, Note, NoteClaim, Notebook, Reader};
 use redis::RedisStore;
-pub use redis::{Advice, CredentialFiles, Credentials, Finding, RedisConfig, examine as examine_redis};
+pub use redis::{
+    Advice, CredentialFiles, Credentials, Finding, Node, NotANode, RedisConfig, Servers, examine as examine_redis,
+};
 
 /// Which store, and how to reach it.
 #[derive(Debug, Clone)]

@@ -54,9 +54,13 @@ impl Notebook {
     /// The names of `subject`, in one order in all replicas: who claims several then meets the others at the first one
     /// that they have in common.
     pub fn names(&self, subject: &str) -> Vec<RecordName> {
-        let mut names = self.keyring.names(subject);
-        names.sort_unstable();
-        names
+        sorted(self.keyring.names(subject))
+    }
+
+    /// The same for what has to be in one place with the rest of its `group`: a store that is spread over several servers
+    /// then loses all of it or nothing.
+    pub fn names_together(&self, group: &str, subject: &str) -> Vec<RecordName> {
+        sorted(self.keyring.names_together(group, subject))
     }
 
     /// What is under each of `names`, in their order.
@@ -106,6 +110,11 @@ impl Notebook {
             StoreError::Refused
         })
     }
+}
+
+fn sorted(mut names: Vec<RecordName>) -> Vec<RecordName> {
+    names.sort_unstable();
+    names
 }
 
 /// One note, under all its names.

@@ -219,7 +219,7 @@ async fn without_redis_the_service_is_ready_and_says_what_is_wrong_and_how_to_me
         "kind": "redis",
         "state": "down",
         "reason": "Redis cannot be reached",
-        "fix": "start it, or correct redis.url",
+        "fix": "start it, or correct redis.url or redis.nodes",
     });
     assert_eq!((store, service.metric("stratus_store_up").await), (&expected, 0));
 

@@ -171,7 +171,7 @@ fn a_redis_that_does_not_run_is_told() {
     let redis = Redis::start();
     let nobody = free_address();
     let ran = check(&redis, &redis.settings().set("redis.url", format!("rediss://{nobody}")));
-    one_fault(&ran, "redis", "cannot be reached", "start it, or correct redis.url");
+    one_fault(&ran, "redis", "cannot be reached", "start it, or correct redis.url or redis.nodes");
 }
 
 #[test]

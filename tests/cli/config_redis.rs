@@ -174,3 +174,28 @@ fn all_files_that_are_bad_are_told_together() {
     keys.sort();
     assert_eq!(keys, ["redis.ca_file", "redis.cert_file", "redis.key_file", "redis.password_file"], "{ran:?}");
 }
+
+#[test]
+fn each_topology_wants_its_own_settings_and_says_which() {
+    let secrets = Secrets::new();
+    let with = |settings: &[(&str, &str)]| {
+        settings.iter().fold(secrets.settings(), |all, (key, value)| all.set(key, value)).run(&["serve"])
+    };
+    let sentinel = ("redis.topology", "sentinel");
+    let cluster = ("redis.topology", "cluster");
+    let (nodes, name) = (("redis.nodes", "127.0.0.1:1,127.0.0.1:2"), ("redis.sentinel_master", "stratus"));
+    for (settings, key, fix) in [
+        (&[nodes][..], "redis.nodes", "counts only with redis.topology = \"sentinel\" or \"cluster\""),
+        (&[name], "redis.sentinel_master", "counts only with redis.topology = \"sentinel\""),
+        (&[sentinel, nodes], "redis.sentinel_master", "has to be what the Sentinels call the primary"),
+        (&[sentinel, name], "redis.nodes", "has to name the Sentinels, each as host:port"),
+        (&[cluster], "redis.nodes", "has to name some nodes of the cluster, each as host:port"),
+        (&[cluster, nodes, name], "redis.sentinel_master", "counts only with redis.topology = \"sentinel\""),
+        (&[cluster, ("redis.nodes", "127.0.0.1:1,redis://b")], "redis.nodes", "each has to be host:port"),
+        (&[cluster, ("redis.nodes", "me:pass@b:1")], "redis.nodes", "each has to be host:port"),
+    ] {
+        let ran = with(settings);
+        ran.refused(key, fix);
+        assert!(!ran.stderr.contains("pass@"), "{ran:?}");
+    }
+}

@@ -21,6 +21,7 @@ use tokio_util::task::AbortOnDropHandle;
 use super::RedisConfig;
 use super::bounded::{Bounded, Wrong};
 use super::credentials::Credentials;
+use super::node::Node;
 use super::trouble::Trouble;
 
 /// Unacknowledged data older than this means a dead peer (Linux `TCP_USER_TIMEOUT`), which timeouts alone do not find.
@@ -28,8 +29,6 @@ use super::trouble::Trouble;
 const USER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Commands in the client library's queue; larger writes are batched better.
 const PIPELINE_COMMANDS: usize = 1024;
-/// Redis' own, where redis.url has none.
-const PORT: u16 = 6379;
 
 /// Who to be in Redis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,11 +60,15 @@ impl Connection {
     }
 }
 
-/// Dials and logs in. The caller limits the time.
-pub(super) async fn dial(config: &RedisConfig, credentials: &Credentials, login: Login) -> Result<Connection, Trouble> {
-    let host = config.url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let addresses =
-        lookup_host((host, config.url.port().unwrap_or(PORT))).await.map_err(|error| Trouble::of_io(&error))?;
+/// Dials a Redis or a Sentinel and logs in. The caller limits the time.
+pub(super) async fn dial(
+    config: &RedisConfig,
+    node: &Node,
+    credentials: &Credentials,
+    login: Login,
+) -> Result<Connection, Trouble> {
+    let host = node.host.as_str();
+    let addresses = lookup_host((host, node.port)).await.map_err(|error| Trouble::of_io(&error))?;
     let handshakes: Vec<_> = addresses.map(|address| Box::pin(handshake(host, address, credentials))).collect();
     if handshakes.is_empty() {
         return Err(Trouble::Unreachable);

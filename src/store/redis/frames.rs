@@ -6,8 +6,9 @@ use arrayvec::ArrayVec;
 
 /// Bytes of a line: a status, an error, a number, a length. Redis' errors quote 128 bytes of a command at most.
 const LONGEST_LINE: usize = 4096;
-/// Elements of one aggregate. The answer to HELLO has 7 pairs, and as many modules as Redis has loaded.
-const MOST_ELEMENTS: u64 = 1024;
+/// Elements of one aggregate. The answer to HELLO has 7 pairs, and as many modules as Redis has loaded; that to CLUSTER
+/// SLOTS has one for each range of the 16 384 slots.
+const MOST_ELEMENTS: u64 = 16_384;
 /// Aggregates in one another. The answer to COMMAND INFO is 8 deep in Redis 7.0 and 8.0, and may become deeper.
 const DEEPEST: usize = 32;
 /// Bytes of one reply beside the longest value: all of the answer to COMMAND INFO, for one, of which Redis 7.0 has 90 000,

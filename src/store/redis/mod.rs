@@ -1,12 +1,19 @@
-//! The store in Redis: four commands, each bounded in time, over a link that repairs itself.
+//! The store in Redis: four commands, each bounded in time, over links that repair themselves.
+//!
+//! `link` is one connection, `supervisor` keeps it; in a `cluster` there is one to each primary, and with Sentinels
+//! (`sentinel`) the one leads to whoever is the primary.
 
 mod bounded;
+mod cluster;
 mod credentials;
 mod dial;
 mod doctor;
 mod frames;
 mod link;
+mod node;
 mod privileges;
+mod sentinel;
+mod supervisor;
 mod trouble;
 
 use std::sync::Arc;
@@ -14,22 +21,28 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, Pipeline, RedisResult};
-use url::Url;
+use redis::{Cmd, FromRedisValue, RedisResult, Value};
+use tokio::sync::watch;
 
 use super::{StoreError, StoreState};
 use crate::reload::Live;
+use crate::rights::Topology;
 use crate::telemetry::Metrics;
+use cluster::Cluster;
 pub use credentials::{CredentialFiles, Credentials};
 pub use doctor::{Advice, Finding, examine};
-use link::Link;
+use link::{Link, Replies};
+pub use node::{Node, NotANode};
+use privileges::Privileges;
+use sentinel::Sentinels;
+use supervisor::{Observer, Target};
 
 /// How to reach Redis: by TLS, always.
 #[derive(Debug, Clone)]
 pub struct RedisConfig {
-    /// `rediss://host:port`; the certificate has to be for this host.
-    pub url: Url,
-    /// The ACL user.
+    /// Which servers there are.
+    pub servers: Servers,
+    /// The ACL user, also in Sentinels.
     pub username: String,
     /// Its password, and the certificates.
     pub credentials: Live<Credentials>,
@@ -45,96 +58,153 @@ pub struct RedisConfig {
     pub longest_value: usize,
 }
 
-/// A store in Redis. Clones share the link.
+/// Which servers there are. The certificate of each has to be for the host by which it is named, here or by the others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Servers {
+    /// One Redis.
+    Single(Node),
+    /// A Redis with replicas, one of which takes its place if it fails.
+    Sentinel {
+        /// The Sentinels, who know which one is the primary.
+        sentinels: Vec<Node>,
+        /// What they call it.
+        primary: String,
+    },
+    /// A Redis Cluster: some of its nodes, which know the others.
+    Cluster(Vec<Node>),
+}
+
+impl Servers {
+    /// What kind of setup it is.
+    pub fn topology(&self) -> Topology {
+        match self {
+            Self::Single(_) => Topology::Single,
+            Self::Sentinel { .. } => Topology::Sentinel,
+            Self::Cluster(_) => Topology::Cluster,
+        }
+    }
+}
+
+/// A store in Redis. Clones share the links.
 #[derive(Clone)]
 pub(super) struct RedisStore {
-    link: Arc<Link>,
+    way: Way,
+    privileges: Arc<Privileges>,
     /// Whether the last write was refused for a reason that is not the link's (Redis is full, say): logged on change.
     writes_refused: Arc<AtomicBool>,
+}
+
+#[derive(Clone)]
+enum Way {
+    One(Arc<Link>),
+    Cluster(Arc<Cluster>),
+}
+
+/// Commands on one key, to be run one right after the other.
+struct Task<'a> {
+    key: &'a str,
+    commands: Vec<Cmd>,
 }
 
 impl RedisStore {
     /// Starts connecting in the background.
     pub(super) fn start(config: RedisConfig, metrics: Arc<Metrics>) -> Self {
-        Self { link: Link::start(config, metrics), writes_refused: Arc::default() }
+        let privileges = Arc::new(Privileges::new(&config, Arc::clone(&metrics)));
+        let config = Arc::new(config);
+        let to_one = |target| {
+            let observer = Observer::Whole(Arc::clone(&metrics));
+            Way::One(Link::start(target, Arc::clone(&config), Arc::clone(&privileges), observer))
+        };
+        let way = match &config.servers {
+            Servers::Single(node) => to_one(Target::Node(node.clone())),
+            Servers::Sentinel { sentinels, primary } => {
+                to_one(Target::Primary(Sentinels::new(sentinels, primary, Arc::clone(&config))))
+            }
+            Servers::Cluster(seeds) => {
+                let (config, privileges) = (Arc::clone(&config), Arc::clone(&privileges));
+                Way::Cluster(Cluster::start(seeds, config, privileges, Arc::clone(&metrics)))
+            }
+        };
+        Self { way, privileges, writes_refused: Arc::default() }
     }
 
-    pub(super) fn state(&self) -> tokio::sync::watch::Receiver<StoreState> {
-        self.link.state()
+    pub(super) fn state(&self) -> watch::Receiver<StoreState> {
+        match &self.way {
+            Way::One(link) => link.state(),
+            Way::Cluster(cluster) => cluster.state(),
+        }
     }
 
     /// Why what the user may do in Redis keeps it from being used, if it does: for an operator, with the fix.
     pub(super) fn refusal(&self) -> Option<Advice> {
-        self.link.refusal()
+        self.privileges.refusal()
+    }
+
+    /// Gives the replies to each task.
+    async fn run(&self, name: &'static str, tasks: Vec<Task<'_>>) -> Result<Vec<Replies>, StoreError> {
+        let link = match &self.way {
+            Way::Cluster(cluster) => return cluster.run(name, tasks).await,
+            Way::One(link) => link,
+        };
+        let lengths: Vec<_> = tasks.iter().map(|task| task.commands.len()).collect();
+        let commands: Vec<_> = tasks.into_iter().flat_map(|task| task.commands).collect();
+        let mut replies = link.run(name, &commands, false).await?.into_iter();
+        Ok(lengths.into_iter().map(|length| replies.by_ref().take(length).collect()).collect())
+    }
+
+    /// The same for one task: the reply to its last command.
+    async fn run_one(
+        &self,
+        name: &'static str,
+        key: &str,
+        commands: Vec<Cmd>,
+    ) -> Result<RedisResult<Value>, StoreError> {
+        let replies = self.run(name, vec![Task { key, commands }]).await?;
+        replies.into_iter().flatten().last().ok_or(StoreError::Refused)
     }
 
     pub(super) async fn read(&self, names: &[&str]) -> Result<Vec<Option<Bytes>>, StoreError> {
-        if let [name] = names {
-            let get = Cmd::get(*name);
-            let value = self
-                .link
-                .run("GET", |mut connection| async move { or_unreadable(get.query_async(&mut connection).await) });
-            return Ok(vec![value.await?.map(Bytes::from)]);
-        }
-        let mut gets = Pipeline::with_capacity(names.len());
-        for name in names {
-            gets.add_command(Cmd::get(name));
-        }
-        // One value that cannot be read must not take the others with it.
-        gets.ignore_errors();
-        let values = self.link.run("GET", |mut connection| async move {
-            let values: Vec<RedisResult<Option<Vec<u8>>>> = gets.query_async(&mut connection).await?;
-            values.into_iter().map(or_unreadable).collect::<RedisResult<Vec<_>>>()
-        });
-        Ok(values.await?.into_iter().map(|value| value.map(Bytes::from)).collect())
+        let tasks = names.iter().map(|name| Task { key: name, commands: vec![Cmd::get(*name)] }).collect();
+        let values = self.run("GET", tasks).await?;
+        values.into_iter().flatten().map(or_unreadable).collect()
     }
 
     pub(super) async fn write(&self, name: &str, record: Vec<u8>, ttl: Duration) -> Result<(), StoreError> {
         let mut set = redis::cmd("SET");
         set.arg(name).arg(record).arg("PX").arg(millis(ttl));
-        let written =
-            self.link.run("SET", |mut connection| async move { set.query_async(&mut connection).await }).await;
-        self.log_change_of(matches!(written, Err(StoreError::Refused)));
-        written
+        let written = self.run_one("SET", name, vec![set]).await;
+        let written = written.and_then(|reply| reply.map_err(|_| StoreError::Refused));
+        self.log_change_of(written == Err(StoreError::Refused));
+        written.map(drop)
     }
 
     /// `SET … NX GET` (Redis 7.0 and later): what is there, or nothing and it is ours.
     pub(super) async fn claim(&self, name: &str, value: Vec<u8>, ttl: Duration) -> Result<Option<Bytes>, StoreError> {
         let mut set = redis::cmd("SET");
         set.arg(name).arg(value).arg("NX").arg("GET").arg("PX").arg(millis(ttl));
-        let claimed: Result<Option<Vec<u8>>, _> = self
-            .link
-            .run("SET", |mut connection| async move { or_unreadable(set.query_async(&mut connection).await) })
-            .await;
-        Ok(claimed?.map(Bytes::from))
+        or_unreadable(self.run_one("SET", name, vec![set]).await?)
     }
 
     /// `SET … NX` and `INCRBY` in one round trip. Each is atomic, and the counter cannot end between them: it has just
     /// begun, or is watched far below its time to live.
     pub(super) async fn count(&self, name: &str, start: u64, by: u64, ttl: Duration) -> Result<u64, StoreError> {
-        let mut commands = Pipeline::with_capacity(2);
-        commands.cmd("SET").arg(name).arg(start).arg("NX").arg("PX").arg(millis(ttl)).ignore();
-        commands.cmd("INCRBY").arg(name).arg(by);
-        let counted = self
-            .link
-            .run("INCRBY", |mut connection| async move { commands.query_async::<(i64,)>(&mut connection).await })
-            .await;
+        let mut begin = redis::cmd("SET");
+        begin.arg(name).arg(start).arg("NX").arg("PX").arg(millis(ttl));
+        let mut count = redis::cmd("INCRBY");
+        count.arg(name).arg(by);
         // Whoever makes a number of ours negative has not counted.
-        u64::try_from(counted?.0).map_err(|_| StoreError::Refused)
+        u64::try_from(number(self.run_one("INCRBY", name, vec![begin, count]).await?)?).map_err(|_| StoreError::Refused)
     }
 
     /// The same with a negative number, and in place of one that was lost there is nothing left. Below nothing it would let
     /// others count on from there: what is too little is added again.
     pub(super) async fn take_back(&self, name: &str, by: u64, ttl: Duration) -> Result<u64, StoreError> {
         let by = i64::try_from(by).map_err(|_| StoreError::Refused)?;
-        let mut commands = Pipeline::with_capacity(2);
-        commands.cmd("SET").arg(name).arg(by).arg("NX").arg("PX").arg(millis(ttl)).ignore();
-        commands.cmd("INCRBY").arg(name).arg(-by);
-        let left = self
-            .link
-            .run("INCRBY", |mut connection| async move { commands.query_async::<(i64,)>(&mut connection).await })
-            .await?
-            .0;
+        let mut begin = redis::cmd("SET");
+        begin.arg(name).arg(by).arg("NX").arg("PX").arg(millis(ttl));
+        let mut count = redis::cmd("INCRBY");
+        count.arg(name).arg(-by);
+        let left = number(self.run_one("INCRBY", name, vec![begin, count]).await?)?;
         if left >= 0 {
             return Ok(left.unsigned_abs());
         }
@@ -142,8 +212,11 @@ impl RedisStore {
     }
 
     pub(super) async fn remove(&self, names: &[&str]) -> Result<u64, StoreError> {
-        let unlink = Cmd::unlink(names);
-        self.link.run("UNLINK", |mut connection| async move { unlink.query_async(&mut connection).await }).await
+        // One command each: in a cluster the names may be on different nodes.
+        let tasks = names.iter().map(|name| Task { key: name, commands: vec![Cmd::unlink(*name)] }).collect();
+        let removed = self.run("UNLINK", tasks).await?;
+        let removed = removed.into_iter().flatten().map(number).sum::<Result<i64, _>>()?;
+        Ok(removed.unsigned_abs())
     }
 
     fn log_change_of(&self, refused: bool) {
@@ -165,9 +238,15 @@ fn millis(ttl: Duration) -> u64 {
 
 /// A value of another type than ours (somebody put a list there) counts as an empty record, which does not open: only a
 /// miss, and only there.
-fn or_unreadable(value: RedisResult<Option<Vec<u8>>>) -> RedisResult<Option<Vec<u8>>> {
-    match value {
-        Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some(Vec::new())),
-        value => value,
+fn or_unreadable(reply: RedisResult<Value>) -> Result<Option<Bytes>, StoreError> {
+    match reply {
+        Ok(Value::BulkString(value)) => Ok(Some(value.into())),
+        Ok(Value::Nil) => Ok(None),
+        Err(error) if error.code() == Some("WRONGTYPE") => Ok(Some(Bytes::new())),
+        Ok(_) | Err(_) => Err(StoreError::Refused),
     }
+}
+
+fn number(reply: RedisResult<Value>) -> Result<i64, StoreError> {
+    reply.and_then(|reply| Ok(i64::from_redis_value(reply)?)).map_err(|_| StoreError::Refused)
 }

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use super::{Advice, RedisConfig};
-use crate::rights;
+use crate::rights::{self, Topology};
 use crate::telemetry::Metrics;
 
 /// A key that the user may touch and that is never written.
@@ -71,6 +71,7 @@ fn listed(names: &[String]) -> String {
 /// What is known of the user's rights, and whether Redis is used in spite of them.
 pub(super) struct Privileges {
     username: String,
+    topology: Topology,
     required: bool,
     /// For the whole look before a connection is used.
     patience: Duration,
@@ -83,6 +84,7 @@ impl Privileges {
     pub(super) fn new(config: &RedisConfig, metrics: Arc<Metrics>) -> Self {
         Self {
             username: config.username.clone(),
+            topology: config.servers.topology(),
             required: config.require_least_privilege,
             patience: config.connect_timeout,
             metrics,
@@ -95,7 +97,7 @@ impl Privileges {
         if !self.required {
             return Ok(());
         }
-        let looked = timeout(self.patience, look(connection, &self.username)).await;
+        let looked = timeout(self.patience, look(connection, &self.username, self.topology)).await;
         let rights = looked.map_err(|_| Trouble::ConnectTimeout)?.map_err(|error| Trouble::of(&error))?;
         let admitted = match &rights {
             Rights::Exact(_) => Ok(()),
@@ -118,7 +120,7 @@ impl Privileges {
     async fn look_once(&self, mut connection: MultiplexedConnection) {
         // An error is the end of the connection, which is told elsewhere.
         if !self.required
-            && let Ok(rights) = look(&mut connection, &self.username).await
+            && let Ok(rights) = look(&mut connection, &self.username, self.topology).await
         {
             self.tell(rights);
         }
@@ -176,7 +178,11 @@ enum Answer {
 }
 
 /// Looks at every command that the server knows. An error means that the connection is of no use.
-pub(super) async fn look(connection: &mut MultiplexedConnection, username: &str) -> RedisResult<Rights> {
+pub(super) async fn look(
+    connection: &mut MultiplexedConnection,
+    username: &str,
+    topology: Topology,
+) -> RedisResult<Rights> {
     let may_not_ask = || Rights::Unknown(format!("the user may not run {}", rights::about_itself()));
     let table = match redis::cmd("COMMAND").arg("INFO").query_async::<Value>(connection).await {
         Ok(table) => table,
@@ -204,8 +210,8 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, username: &str)
         }
     }
     // It proved that it may run these: whoever says otherwise is not understood.
-    let denied = rights::all().map(|right| right.command).find(|command| !allowed.contains(command));
-    let more: Vec<_> = allowed.into_iter().filter(|name| !rights::is_used(name)).map(str::to_owned).collect();
+    let denied = rights::all(topology).map(|right| right.command).find(|command| !allowed.contains(command));
+    let more: Vec<_> = allowed.into_iter().filter(|name| !rights::is_used(name, topology)).map(str::to_owned).collect();
     Ok(match denied.or(strange) {
         _ if !more.is_empty() => Rights::More(more),
         Some(command) => Rights::Unknown(format!("its answer about {command} is not understood (was it renamed?)")),

@@ -29,6 +29,10 @@ pub(super) enum Trouble {
     RightsNotProved,
     ReadOnly,
     Loading,
+    SentinelsAway,
+    PrimaryUnknown,
+    FailedOver,
+    NoCluster,
     Other,
 }
 
@@ -36,7 +40,7 @@ impl Trouble {
     /// What to say and what to do.
     fn texts(self) -> (&'static str, &'static str) {
         match self {
-            Self::Unreachable => ("cannot be reached", "start it, or correct redis.url"),
+            Self::Unreachable => ("cannot be reached", "start it, or correct redis.url or redis.nodes"),
             Self::ConnectTimeout => (
                 "does not answer a connection in time",
                 "does redis.url name its tls-port? is it overloaded, or behind a firewall? see redis.connect_timeout_ms",
@@ -74,13 +78,7 @@ impl Trouble {
             Self::LoginRefused => {
                 ("refuses the login", "redis.username and redis.password_file have to match its ACL file")
             }
-            Self::NotAllowed("GET") => ("does not allow the user GET", "its ACL needs +get on ~stratus:*"),
-            Self::NotAllowed("SET") => ("does not allow the user SET", "its ACL needs +set on ~stratus:*"),
-            Self::NotAllowed("UNLINK") => ("does not allow the user UNLINK", "its ACL needs +unlink on ~stratus:*"),
-            Self::NotAllowed("INCRBY") => ("does not allow the user INCRBY", "its ACL needs +incrby on ~stratus:*"),
-            Self::NotAllowed(_) => {
-                ("does not allow the user a command", "its ACL needs +get +set +unlink +incrby on ~stratus:*")
-            }
+            Self::NotAllowed(command) => not_allowed(command),
             Self::TooManyRights => {
                 ("allows the user more than is used, which redis.require_least_privilege forbids", privileges::FIX)
             }
@@ -89,8 +87,24 @@ impl Trouble {
             }
             Self::ReadOnly => ("is a read-only replica", "point redis.url at the primary"),
             Self::Loading => ("is still loading its data", "wait"),
+            Self::SentinelsAway => {
+                ("has no Sentinel that answers", "the log has a line for each of redis.nodes; so has `stratus check`")
+            }
+            Self::PrimaryUnknown => {
+                ("has Sentinels that know no such primary", "redis.sentinel_master has to be the name in sentinel.conf")
+            }
+            Self::NoCluster => (
+                "is no node of a Redis Cluster",
+                "set redis.topology to what it is, or `cluster-enabled yes` in its configuration",
+            ),
+            Self::FailedOver => ("has another primary now", "nothing: it is being connected to"),
             Self::Other => ("answers with an error", "see its log, or run `stratus check`"),
         }
+    }
+
+    /// What to say of whoever it is.
+    pub(super) fn what(self) -> &'static str {
+        self.texts().0
     }
 
     /// What to do about it.
@@ -163,6 +177,22 @@ impl Trouble {
             Error::InvalidMessage(_) => Self::NotTls,
             _ => Self::OtherTls,
         }
+    }
+}
+
+/// What to say and what to do where the user may not run a command.
+fn not_allowed(command: &str) -> (&'static str, &'static str) {
+    match command {
+        "GET" => ("does not allow the user GET", "its ACL needs +get on ~stratus:*"),
+        "SET" => ("does not allow the user SET", "its ACL needs +set on ~stratus:*"),
+        "UNLINK" => ("does not allow the user UNLINK", "its ACL needs +unlink on ~stratus:*"),
+        "INCRBY" => ("does not allow the user INCRBY", "its ACL needs +incrby on ~stratus:*"),
+        "SENTINEL" => (
+            "does not allow the user SENTINEL GET-MASTER-ADDR-BY-NAME",
+            "the Sentinels' own ACL needs +sentinel|get-master-addr-by-name",
+        ),
+        "CLUSTER" => ("does not allow the user CLUSTER SLOTS", "its ACL needs +cluster|slots +asking"),
+        _ => ("does not allow the user a command", "its ACL needs +get +set +unlink +incrby on ~stratus:*"),
     }
 }
 

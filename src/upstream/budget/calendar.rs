@@ -13,7 +13,7 @@ use time::{Date, Month, OffsetDateTime, Time};
 use tokio::time::Instant;
 
 use super::parts::{Own, Part, Parts};
-use super::{Left, RefusedBecause};
+use super::{Left, RefusedBecause, names_of};
 use crate::store::{NoteClaim, Notebook, StoreError};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -148,7 +148,7 @@ impl Counts {
         let at_least = self.known + by;
         let mut largest = at_least;
         let mut makes_up = None;
-        for name in ledger.names(&self.subject) {
+        for name in names_of(ledger, &self.subject) {
             let mut number = ledger.store.count(name.as_str(), self.known, by, self.ttl).await?;
             if number < at_least {
                 // The store lost its data, or has a new name for the number, and somebody who knew less began anew.

@@ -1,5 +1,6 @@
 //! Whether the store still has what it was told.
 //!
+//! All that the budget keeps in the store has names of one group, so that all of it is lost or nothing.
 //! A store that lost its data would give every slot anew. So it carries a note that nobody writes twice, the epoch. Whoever
 //! misses it, or finds another one than before, announces a quiet time that lasts as long as a slot: when it is over, every
 //! call that was known to the lost data is older than a minute. Who claims a slot sees the same epoch before and after, so
@@ -26,6 +27,7 @@ use bytes::Bytes;
 use tokio::time::Instant;
 
 use super::calendar::Calendar;
+use super::names_of;
 use super::slots::Quiet;
 use super::time::{millis, until};
 use crate::crypto::RecordName;
@@ -96,8 +98,8 @@ impl Watch {
         reader: Reader,
     ) -> Result<Option<Quiet>, StoreError> {
         let asked = Instant::now();
-        let names = ledger.names(EPOCH);
-        let Found { mut epoch, mut quiet } = self.read(ledger, &names, reader).await?;
+        let epoch_names = names_of(ledger, EPOCH);
+        let Found { mut epoch, mut quiet } = self.read(ledger, &epoch_names, reader).await?;
         let meaning = self.meaning(&epoch, asked);
         let allowance = match meaning {
             Meaning::Lost | Meaning::Changed => Some(0),
@@ -110,9 +112,9 @@ impl Watch {
             // First this, then an epoch: who sees that sees this, too.
             quiet = Some(self.announce(ledger, allowance).await?);
         }
-        let renamed = names.len() > 1
-            && self.lock().as_ref().is_none_or(|known| names.iter().any(|name| !known.epoch.contains_key(name)));
-        for name in names {
+        let is_new = |known: &Known| epoch_names.iter().any(|name| !known.epoch.contains_key(name));
+        let renamed = epoch_names.len() > 1 && self.lock().as_ref().is_none_or(is_new);
+        for name in epoch_names {
             if let Entry::Vacant(missing) = epoch.entry(name) {
                 let claimed = ledger.claim(missing.key(), &[], EPOCH_TTL).await?;
                 let (Claimed::Ours(bytes) | Claimed::Theirs(bytes)) = claimed;
@@ -131,13 +133,13 @@ impl Watch {
 
     /// Whether a slot that was claimed since the last look was claimed in the data of that epoch, and may be used.
     pub(super) async fn confirms(&self, ledger: &Notebook, slot: usize) -> Result<bool, StoreError> {
-        let Found { epoch, quiet } = self.read(ledger, &ledger.names(EPOCH), Reader::Caller).await?;
+        let Found { epoch, quiet } = self.read(ledger, &names_of(ledger, EPOCH), Reader::Caller).await?;
         let same = self.lock().as_ref().is_some_and(|known| is_same(&known.epoch, &epoch));
         Ok(same && quiet.is_none_or(|quiet| slot < quiet.allowance))
     }
 
     async fn read(&self, ledger: &Notebook, names: &[RecordName], reader: Reader) -> Result<Found, StoreError> {
-        let quiet_names = ledger.names(QUIET);
+        let quiet_names = names_of(ledger, QUIET);
         let all: Vec<_> = names.iter().chain(&quiet_names).collect();
         let mut epoch = ledger.read(&all, reader).await?;
         let quiets = epoch.split_off(names.len());
@@ -173,7 +175,7 @@ impl Watch {
         note[1..5].copy_from_slice(&u32::try_from(allowance).unwrap_or(0).to_be_bytes());
         note[5..].copy_from_slice(&ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)).to_be_bytes());
         let mut quiet = Quiet { allowance, until: Instant::now() + self.slot_ttl };
-        for name in &ledger.names(QUIET) {
+        for name in &names_of(ledger, QUIET) {
             // Claimed, so that what allows more never replaces what allows less.
             let Claimed::Theirs(value) = ledger.claim(name, &note, self.slot_ttl).await? else { continue };
             let theirs = self.understand(ledger, name, &value, Instant::now());

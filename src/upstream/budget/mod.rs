@@ -154,6 +154,12 @@ impl State {
     }
 }
 
+/// The names of `subject` in the store: in one place with all others of the budget, so that they are lost together, and the
+/// epoch with them.
+fn names_of(ledger: &Notebook, subject: &str) -> Vec<RecordName> {
+    ledger.names_together("budget", subject)
+}
+
 /// The calls that all replicas together may make, seen from one of them.
 pub(super) struct Budget {
     parts: Parts,

@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::Instant;
 
+use super::names_of;
 use super::time::until;
 use crate::crypto::RecordName;
 use crate::store::Notebook;
@@ -54,7 +55,7 @@ impl SlotNames {
         match &*made {
             Some((of, names)) if *of == version => Arc::clone(names),
             _ => {
-                let names = (0..self.slots).map(|slot| notes.names(&format!("budget slot {slot}"))).collect();
+                let names = (0..self.slots).map(|slot| names_of(notes, &format!("budget slot {slot}"))).collect();
                 Arc::clone(&made.insert((version, Arc::new(names))).1)
             }
         }
