@@ -8,7 +8,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, ServerErrorKind, Value};
 use reqwest::Method;
 use stratus::config::{Config, Sources};
-use stratus::rights;
+use stratus::rights::{self, Topology};
 use stratus::store::{StoreConfig, examine_redis};
 
 use crate::harness::inspector::log_in;
@@ -120,7 +120,7 @@ async fn of_every_command_that_redis_lists_the_services_user_may_run_only_those_
             connection = log_in(&redis, redis.server.port(), "stratus", password.trim()).await;
         }
     }
-    let used = rights::all().map(|right| right.command).chain(rights::NEVER_REFUSED);
+    let used = rights::all(Topology::Single).map(|right| right.command).chain(rights::NEVER_REFUSED);
     assert_eq!(allowed, used.map(str::to_owned).collect());
 }
 

@@ -9,7 +9,7 @@ use super::dial::{Login, dial};
 use super::link::connect;
 use super::privileges::{self, FIX, Rights};
 use super::trouble::Trouble;
-use crate::rights;
+use crate::rights::{self, Topology};
 
 /// Commands that the user must be refused, in forms that would do no harm if they were not: for a user who may not ask.
 const FORBIDDEN: [(&str, &[&str]); 14] = [
@@ -80,10 +80,8 @@ async fn least_privilege(connection: &mut MultiplexedConnection, config: &RedisC
             probe(connection).await
         }
         Ok(found) => found.verdict().map(|commands| {
-            let (on_keys, keys, about_itself) = (rights::on_keys(), rights::KEYS, rights::about_itself());
-            format!(
-                "the user may run {on_keys} on {keys}, {about_itself}, and nothing else ({commands} commands looked at)"
-            )
+            let (on_keys, keys, beside) = (rights::on_keys(), rights::KEYS, rights::beside_keys(Topology::Single));
+            format!("the user may run {on_keys} on {keys}, {beside}, and nothing else ({commands} commands looked at)")
         }),
         Err(error) => Err(advice(Trouble::of(&error))),
     };

@@ -19,7 +19,7 @@ use tokio::time::timeout;
 
 use super::trouble::Trouble;
 use super::{Advice, RedisConfig};
-use crate::rights;
+use crate::rights::{self, Topology};
 use crate::telemetry::Metrics;
 
 /// A key that the user may touch and that is never written.
@@ -204,8 +204,9 @@ pub(super) async fn look(connection: &mut MultiplexedConnection, username: &str)
         }
     }
     // It proved that it may run these: whoever says otherwise is not understood.
-    let denied = rights::all().map(|right| right.command).find(|command| !allowed.contains(command));
-    let more: Vec<_> = allowed.into_iter().filter(|name| !rights::is_used(name)).map(str::to_owned).collect();
+    let denied = rights::all(Topology::Single).map(|right| right.command).find(|command| !allowed.contains(command));
+    let more: Vec<_> =
+        allowed.into_iter().filter(|name| !rights::is_used(name, Topology::Single)).map(str::to_owned).collect();
     Ok(match denied.or(strange) {
         _ if !more.is_empty() => Rights::More(more),
         Some(command) => Rights::Unknown(format!("its answer about {command} is not understood (was it renamed?)")),
