@@ -13,6 +13,25 @@ pub enum Topology {
     Cluster,
 }
 
+impl Topology {
+    /// Every one.
+    pub const ALL: [Self; 3] = [Self::Single, Self::Sentinel, Self::Cluster];
+
+    /// What it is called in settings and arguments: `single`, `sentinel`, `cluster`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Single => "single",
+            Self::Sentinel => "sentinel",
+            Self::Cluster => "cluster",
+        }
+    }
+
+    /// The one of that name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|topology| topology.name() == name)
+    }
+}
+
 /// The keys that the user may touch, as a pattern of Redis.
 pub const KEYS: &str = "stratus:*";
 

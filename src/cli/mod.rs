@@ -14,16 +14,17 @@ use std::fmt::Display;
 use std::future::Future;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::{Fault, Sources};
 use crate::credentials::DEFAULT_TTL;
 use crate::hardening::harden;
-use crate::provision;
+use crate::provision::{self, Topology};
 
 /// Caches OpenWeatherMap for your apps: encrypted, TLS-only, and the key stays here.
 #[derive(Debug, Parser)]
@@ -55,6 +56,9 @@ enum Command {
         /// Another name or address of the Redis and HTTPS servers, for their certificates (repeatable)
         #[arg(long = "host", value_name = "NAME")]
         hosts: Vec<String>,
+        /// How the Redis servers stand together: users and passwords are made for that
+        #[arg(long, value_name = "KIND", default_value = Topology::Single.name(), value_parser = topologies())]
+        topology: Topology,
         /// Copy what the Redis server needs, and nothing else, into this folder too
         #[arg(long, value_name = "DIR")]
         redis_dir: Option<PathBuf>,
@@ -185,7 +189,7 @@ pub fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Demo { listen, redis } => block_on(run::demo(listen, redis, &open)),
         Command::Serve(config) => block_on(run::serve(config.sources(), &open)),
-        Command::Init { dir, hosts, redis_dir } => init(&dir, redis_dir.as_deref(), &hosts),
+        Command::Init { dir, hosts, topology, redis_dir } => init(topology, &dir, redis_dir.as_deref(), &hosts),
         Command::Check(config) => block_on(check::check(config.sources(), &open)),
         Command::Key(KeyCommand::New) => keys::new(),
         Command::Key(KeyCommand::Add { file, standby }) => keys::add(&file, standby),
@@ -224,8 +228,13 @@ fn block_on(command: impl Future<Output = Result<(), Failed>>) -> Result<(), Fai
     }
 }
 
-fn init(dir: &std::path::Path, redis_dir: Option<&std::path::Path>, hosts: &[String]) -> Result<(), Failed> {
-    let report = provision::init(dir, redis_dir, hosts).map_err(|error| match error {
+/// The topologies by their names.
+fn topologies() -> impl TypedValueParser<Value = Topology> {
+    PossibleValuesParser::new(Topology::ALL.map(Topology::name)).map(|name| Topology::named(&name).unwrap_or_default())
+}
+
+fn init(topology: Topology, dir: &Path, redis_dir: Option<&Path>, hosts: &[String]) -> Result<(), Failed> {
+    let report = provision::init_for(topology, dir, redis_dir, hosts).map_err(|error| match error {
         provision::Error::BadHost { .. } => fail(2, error),
         _ => fail(1, error),
     })?;

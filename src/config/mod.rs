@@ -29,7 +29,7 @@ use access::{access, allow_origins};
 use https::https;
 pub use reader::Fault;
 use reader::Reader;
-use redis::redis;
+use redis::{redis, topology};
 use unbuilt::refuse_unbuilt;
 
 /// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
@@ -120,6 +120,7 @@ impl Config {
         let store = if in_redis {
             redis(&mut reader, upstream.as_ref()).map(|redis| StoreConfig::Redis(Box::new(redis)))
         } else {
+            topology(&mut reader);
             Some(StoreConfig::Memory)
         };
         let keyring = keyring(&mut reader, in_redis);

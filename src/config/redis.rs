@@ -9,6 +9,7 @@ use super::reader::Reader;
 use crate::certificate::PairFiles;
 use crate::crypto::longest_sealed;
 use crate::reload::Live;
+use crate::rights::Topology;
 use crate::secret::Secret;
 use crate::store::{CredentialFiles, Credentials, Node, NotANode, RedisConfig, Servers};
 use crate::upstream::UpstreamConfig;
@@ -30,35 +31,41 @@ pub(super) fn redis(reader: &mut Reader, upstream: Option<&UpstreamConfig>) -> O
     })
 }
 
+/// `redis.topology`, also where there is no Redis: a word that nobody knows is a fault anywhere.
+pub(super) fn topology(reader: &mut Reader) -> Option<Topology> {
+    let word = reader.word("redis.topology", &Topology::ALL.map(Topology::name))?;
+    Topology::named(word)
+}
+
 /// Which servers there are, by `redis.topology`. What another topology wants is a fault: somebody expects it to be used.
 fn servers(reader: &mut Reader) -> Option<Servers> {
-    let topology = reader.word("redis.topology", &["single", "sentinel", "cluster"])?;
+    let topology = topology(reader)?;
     let nodes = nodes(reader);
     let primary = reader.get::<String>("redis.sentinel_master");
     let is_shown = !primary.is_empty() && primary.bytes().all(|byte| byte.is_ascii_graphic());
     match topology {
-        "sentinel" if !is_shown => {
+        Topology::Sentinel if !is_shown => {
             let what = "has to be what the Sentinels call the primary (`sentinel monitor NAME …`)";
             reader.fault("redis.sentinel_master", what);
         }
-        "single" | "cluster" if !primary.is_empty() => {
+        Topology::Single | Topology::Cluster if !primary.is_empty() => {
             reader.fault("redis.sentinel_master", "counts only with redis.topology = \"sentinel\": leave it out");
         }
         _ => {}
     }
     match topology {
-        "single" => {
+        Topology::Single => {
             if nodes.as_ref().is_some_and(|nodes| !nodes.is_empty()) {
                 let what = "counts only with redis.topology = \"sentinel\" or \"cluster\": leave it out, or set that";
                 reader.fault("redis.nodes", what);
             }
             single(reader).map(Servers::Single)
         }
-        "sentinel" => {
+        Topology::Sentinel => {
             let sentinels = at_least_one(reader, nodes?, "the Sentinels")?;
             is_shown.then_some(Servers::Sentinel { sentinels, primary })
         }
-        _ => at_least_one(reader, nodes?, "some nodes of the cluster").map(Servers::Cluster),
+        Topology::Cluster => at_least_one(reader, nodes?, "some nodes of the cluster").map(Servers::Cluster),
     }
 }
 

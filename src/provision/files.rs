@@ -50,6 +50,11 @@ impl Plan {
         self.keep(key_file(dir, name));
     }
 
+    /// Whether it is decided what becomes of the file.
+    pub(super) fn has(&self, path: &Path) -> bool {
+        self.is_new(path) || self.kept.iter().any(|kept| kept == path)
+    }
+
     pub(super) fn is_new(&self, path: &Path) -> bool {
         self.new.iter().any(|(new, _)| new == path)
     }

@@ -5,12 +5,12 @@
 
 mod certificates;
 mod files;
+mod logins;
 
 use std::path::{Path, PathBuf};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
@@ -18,18 +18,19 @@ use certificates::{Authority, Role};
 use files::Plan;
 
 use crate::crypto::generate_key_line;
-use crate::rights;
+
+pub use crate::rights::Topology;
+pub use logins::redis_acl;
 
 const CA: &str = "ca";
-const REDIS_USERS: &str = "redis-users.acl";
-const REDIS_PASSWORD: &str = "redis-password";
 const ENCRYPTION_KEYS: &str = "encryption-keys";
 const ADMIN_TOKEN: &str = "admin-token";
 /// Every leaf certificate, by the name of its files without `.crt` and `.key`.
 const LEAVES: [(&str, Role); 3] =
     [("redis", Role::RedisServer), ("stratus", Role::RedisClient), ("https", Role::HttpsServer)];
-/// What a Redis server reads. Nothing else is copied to it: it must never see what opens its records.
-const FOR_REDIS: [&str; 4] = ["ca.crt", "redis.crt", "redis.key", REDIS_USERS];
+/// What a Redis server reads, and a Sentinel, beside its logins. Nothing else is copied to it: it must never see what opens
+/// its records.
+const FOR_REDIS: [&str; 3] = ["ca.crt", "redis.crt", "redis.key"];
 /// Length of a generated secret in bytes: 256 bits, the size of an AES-256 key.
 const SECRET_BYTES: usize = 32;
 
@@ -72,16 +73,30 @@ pub enum Error {
         /// The certificate.
         leaf: PathBuf,
     },
-    /// The user file exists without the password, which cannot be had from its hash.
+    /// A user file, or another file made of a password, exists without it; it cannot be had from its hash.
     #[error(
-        "{} exists but {} does not: restore the password, or move the user file away to have both made anew",
-        acl.display(), password.display()
+        "{} exists but {} does not: restore the password, or move {} away to have both made anew",
+        acl.display(), password.display(), acl.display()
     )]
     UsersWithoutPassword {
         /// The user file.
         acl: PathBuf,
         /// The missing password file.
         password: PathBuf,
+    },
+    /// The kept user file grants what servers that stand together otherwise need.
+    #[error(
+        "{} was written for --topology {}, not {}: give that one, or another folder, or move the file and its copies away \
+         to have it made anew (the passwords stay)",
+        users.display(), found.name(), wanted.name()
+    )]
+    OtherTopology {
+        /// The user file.
+        users: PathBuf,
+        /// What it was written for.
+        found: Topology,
+        /// What was asked for.
+        wanted: Topology,
     },
     /// A kept file that is needed to make a missing one is of no use for that.
     #[error("{} {reason}", path.display())]
@@ -122,43 +137,40 @@ pub enum Error {
     Random(#[from] getrandom::Error),
 }
 
-/// Writes into `dir` what a deployment needs and reports what was written and what was kept.
-///
-/// Missing folders are made with mode 0700, files with mode 0600; the mode of an existing folder is left alone.
-/// `hosts` are further names or IP addresses for the server certificates, beside `localhost`, `127.0.0.1`, `::1`,
-/// `redis` and `stratus`; they do not change a certificate that is kept.
-///
-/// With `redis_dir`, that folder receives copies of the only four files a Redis server needs: `ca.crt`, `redis.crt`,
-/// `redis.key` and `redis-users.acl`. Mount this one into a Redis container, so that it never holds the encryption keys.
+/// Writes into `dir` what a deployment with a single Redis needs: [`init_for`] it.
 ///
 /// # Errors
 ///
 /// See [`Error`]. Nothing has been written then, at most empty folders were made.
 pub fn init(dir: &Path, redis_dir: Option<&Path>, hosts: &[String]) -> Result<Report, Error> {
+    init_for(Topology::Single, dir, redis_dir, hosts)
+}
+
+/// Writes into `dir` what a deployment needs whose Redis servers stand together like this, and reports what was written and
+/// what was kept.
+///
+/// Missing folders are made with mode 0700, files with mode 0600; the mode of an existing folder is left alone.
+/// `hosts` are further names or IP addresses for the server certificates, beside `localhost`, `127.0.0.1`, `::1`,
+/// `redis` and `stratus`; they do not change a certificate that is kept.
+///
+/// With `redis_dir`, that folder receives copies of the only files that a server needs: `ca.crt`, `redis.crt`, `redis.key`,
+/// `redis-users.acl`; to follow others also `redis-replication.conf`; and a Sentinel's `sentinel-users.acl` and
+/// `sentinel-auth.conf`. Mount this one into a Redis container, so that it never holds the encryption keys.
+///
+/// # Errors
+///
+/// See [`Error`]. Nothing has been written then, at most empty folders were made.
+pub fn init_for(topology: Topology, dir: &Path, redis_dir: Option<&Path>, hosts: &[String]) -> Result<Report, Error> {
     let names = certificates::server_names(hosts)?;
     let mut plan = Plan::default();
     plan_certificates(&mut plan, dir, &names)?;
-    plan_redis_login(&mut plan, dir)?;
+    logins::plan(&mut plan, dir, topology)?;
     plan.add_unless_kept(dir.join(ENCRYPTION_KEYS), encryption_key_line)?;
     plan.add_unless_kept(dir.join(ADMIN_TOKEN), random_secret)?;
     if let Some(redis_dir) = redis_dir.filter(|redis_dir| !files::same_folder(dir, redis_dir)) {
-        plan_redis_copies(&mut plan, dir, redis_dir)?;
+        plan_redis_copies(&mut plan, topology, dir, redis_dir)?;
     }
     plan.write()
-}
-
-/// The content of the user file of Redis: the default user is off, and `stratus` may do what is in [`rights`] and nothing
-/// else: no other key, no channel, no script, no administration
-/// (<https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>).
-///
-/// The file holds the SHA-256 of the password, as Redis wants it. A plain hash suffices for a random password of
-/// 256 bits, because there is nothing to guess.
-pub fn redis_acl(password: &str) -> String {
-    let hash: String = Sha256::digest(password.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
-    format!(
-        "user default reset off\nuser stratus reset on #{hash} resetchannels -@all {}\n",
-        rights::rules(rights::Topology::Single)
-    )
 }
 
 fn plan_certificates(plan: &mut Plan, dir: &Path, names: &[rcgen::SanType]) -> Result<(), Error> {
@@ -193,39 +205,18 @@ fn plan_certificates(plan: &mut Plan, dir: &Path, names: &[rcgen::SanType]) -> R
     Ok(())
 }
 
-fn plan_redis_login(plan: &mut Plan, dir: &Path) -> Result<(), Error> {
-    let (acl, password) = (dir.join(REDIS_USERS), dir.join(REDIS_PASSWORD));
-    if files::exists(&acl)? && !files::exists(&password)? {
-        return Err(Error::UsersWithoutPassword { acl, password });
-    }
-    plan.add_unless_kept(password.clone(), random_secret)?;
-    if files::exists(&acl)? {
-        plan.keep(acl);
-        return Ok(());
-    }
-    let content = plan.content(&password)?;
-    let line = content.strip_suffix('\n').unwrap_or(&content);
-    let line = line.strip_suffix('\r').unwrap_or(line);
-    if line.is_empty() || line.contains(char::is_whitespace) {
-        let reason = "must hold the password and nothing else: correct it, or move it away to have one made";
-        return Err(Error::Unusable { path: password, reason });
-    }
-    let users = Zeroizing::new(redis_acl(line));
-    plan.add(acl, users);
-    Ok(())
-}
-
-fn plan_redis_copies(plan: &mut Plan, dir: &Path, redis_dir: &Path) -> Result<(), Error> {
-    for name in FOR_REDIS {
+fn plan_redis_copies(plan: &mut Plan, topology: Topology, dir: &Path, redis_dir: &Path) -> Result<(), Error> {
+    logins::refuse_another_topology(&redis_dir.join(logins::REDIS_USERS), topology)?;
+    for name in FOR_REDIS.into_iter().chain(logins::for_servers(topology)) {
         let (original, copy) = (dir.join(name), redis_dir.join(name));
         let content = plan.content(&original)?;
         if !files::exists(&copy)? {
             plan.add(copy, content);
             continue;
         }
-        // Certificates that differ never work together. An operator may have added users to the copy of the user
+        // Certificates that differ never work together. An operator may have added users to the copy of a user
         // file, which is fine unless the password has just been made anew.
-        let must_match = name != REDIS_USERS || plan.is_new(&original);
+        let must_match = !logins::may_differ(name) || plan.is_new(&original);
         if must_match && *files::read(&copy)? != *content {
             return Err(Error::StaleCopy { copy, original });
         }

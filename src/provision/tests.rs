@@ -13,6 +13,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use x509_parser::pem::parse_x509_pem;
 
+use super::logins::{REDIS_PASSWORD, REDIS_USERS};
 use super::*;
 
 const ALL: [&str; 12] = [
@@ -286,9 +287,10 @@ fn the_folder_for_redis_gets_what_redis_reads_and_no_more() {
     let redis_dir = root.path().join("redis");
     let report = init(&dir, Some(&redis_dir), &[]).unwrap();
 
-    assert_eq!(names(&redis_dir), FOR_REDIS.iter().map(|name| (*name).to_owned()).collect());
+    let for_redis = ["ca.crt", "redis.crt", "redis.key", REDIS_USERS];
+    assert_eq!(names(&redis_dir), for_redis.iter().map(|name| (*name).to_owned()).collect());
     assert_eq!(mode(&redis_dir), 0o700);
-    for name in FOR_REDIS {
+    for name in for_redis {
         assert_eq!(text(&redis_dir, name), text(&dir, name));
         assert_eq!(mode(&redis_dir.join(name)), 0o600);
         assert!(report.written.contains(&redis_dir.join(name)));

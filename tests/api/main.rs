@@ -31,5 +31,6 @@ mod rotation;
 mod secrecy;
 mod security;
 mod staleness;
+mod topologies;
 mod upstream_faults;
 mod vault;

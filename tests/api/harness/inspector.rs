@@ -1,10 +1,10 @@
 //! Somebody who holds Redis: sees and changes everything in it, byte for byte (which redis-cli cannot).
 
 use std::collections::HashSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, ToRedisArgs};
+use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisResult, ToRedisArgs};
 use stratus::crypto::Keyring;
 use tokio::net::TcpStream;
 
@@ -15,16 +15,25 @@ const BUDGET_SLOTS: usize = 600;
 
 /// A new connection of a user.
 pub(crate) async fn log_in(redis: &Redis, port: u16, user: &str, password: &str) -> MultiplexedConnection {
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.expect("a connection");
-    let stream = tls::client(&redis.secret("")).connect(tls::loopback(), stream).await.expect("TLS");
+    connect(&redis.secret(""), port, user, password).await.expect("a login")
+}
+
+/// The same, to a server that may be away.
+pub(crate) async fn connect(
+    secrets: &Path,
+    port: u16,
+    user: &str,
+    password: &str,
+) -> RedisResult<MultiplexedConnection> {
+    let stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let stream = tls::client(secrets).connect(tls::loopback(), stream).await?;
     // Not every user may run the command by which the library tells its name.
     let login = RedisConnectionInfo::default().set_username(user).set_password(password).set_skip_set_lib_name();
     let patient = AsyncConnectionConfig::new().set_response_timeout(Some(PATIENCE));
-    let connected = MultiplexedConnection::new_with_config(&login, stream, patient).await;
-    let (connection, driver) = connected.expect("a login");
+    let (connection, driver) = MultiplexedConnection::new_with_config(&login, stream, patient).await?;
     // It ends with the connection.
     tokio::spawn(driver);
-    connection
+    Ok(connection)
 }
 
 /// A connection of a user who may do everything; true of no deployment.

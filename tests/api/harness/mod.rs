@@ -3,10 +3,13 @@
 mod answer;
 pub(crate) mod callers;
 pub(crate) mod canaries;
+pub(crate) mod cluster;
 pub(crate) mod inspector;
 mod minute;
+pub(crate) mod node;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod sentinel;
 pub(crate) mod standstill;
 pub(crate) mod tls;
 pub(crate) mod upstream;
