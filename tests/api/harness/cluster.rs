@@ -8,7 +8,7 @@ use stratus::provision::Topology;
 use tempfile::TempDir;
 
 use super::install_tls;
-use super::node::{INSPECTOR, Node, free_ports, until};
+use super::node::{INSPECTOR, Node, QUICK, free_ports, until};
 
 const REDIS_CONF: &str = include_str!("../../../redis.conf");
 const CLUSTER_CONF: &str = include_str!("../../../deploy/redis/cluster.conf");
@@ -43,8 +43,7 @@ impl Cluster {
         for (port, bus) in ports.into_iter().zip(buses) {
             assert_eq!(CLUSTER_CONF.matches("cluster-node-timeout 5000\n").count(), 1);
             let text = CLUSTER_CONF.replace("cluster-node-timeout 5000\n", "cluster-node-timeout 2000\n");
-            // Ports are taken as they are free. A new replica need not wait for another one.
-            let text = format!("{text}tls-port {port}\ncluster-port {bus}\nrepl-diskless-sync-delay 0\n");
+            let text = format!("{text}tls-port {port}\ncluster-port {bus}\n{QUICK}");
             let files = [("cluster.conf", text.as_str()), ("redis.conf", REDIS_CONF)];
             nodes.push(Node::new(dir.path(), &format!("redis-{port}"), Topology::Cluster, &files, port));
         }
@@ -55,6 +54,8 @@ impl Cluster {
             ids.push(node.run(&["CLUSTER", "MYID"]).await.expect("an id"));
             // So that they need not find out who is right where they differ.
             node.run::<()>(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await.expect("an epoch");
+        }
+        for (number, node) in nodes.iter().enumerate() {
             for (other, bus) in nodes.iter().zip(buses).skip(number + 1) {
                 let (port, bus) = (other.port.to_string(), bus.to_string());
                 node.run::<()>(&["CLUSTER", "MEET", "127.0.0.1", &port, &bus]).await.expect("a meeting");
@@ -73,8 +74,7 @@ impl Cluster {
         cluster
     }
 
-    /// Waits until every node that runs knows all of them, says that every slot is served, and each of its primaries
-    /// is followed by one that is up.
+    /// Waits until every node that runs says that every slot is served, and, if all run, until each primary has a copy.
     pub(crate) async fn wait_ok(&self) {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             until("a cluster that is whole", async || {
@@ -83,13 +83,14 @@ impl Cluster {
                 let whole = says("cluster_state:ok") && says("cluster_slots_ok:16384") && says("cluster_known_nodes:6");
                 let replication: String = node.run(&["INFO", "replication"]).await.ok()?;
                 let follows = replication.contains("role:master") || replication.contains("master_link_status:up");
-                let members = members(node).await.ok()?;
-                let lonely =
-                    members.iter().any(|it| !it.slots.is_empty() && !members.iter().any(|of| of.primary == it.id));
-                let all_run = self.nodes.iter().all(Node::runs);
-                (whole && follows && !(lonely && all_run)).then_some(())
+                (whole && follows).then_some(())
             })
             .await;
+        }
+        if self.nodes.iter().all(Node::runs) {
+            for member in members(self.any()).await.expect("members").iter().filter(|it| !it.slots.is_empty()) {
+                self.node(&member.id).copied_to(1).await;
+            }
         }
     }
 
@@ -197,6 +198,10 @@ impl Cluster {
     async fn set_slot(&self, on: usize, slot: u16, what: &str, about: usize) {
         let words = ["CLUSTER", "SETSLOT", &slot.to_string(), what, &self.ids[about]];
         self.nodes[on].run::<()>(&words).await.expect("a slot");
+    }
+
+    fn node(&self, id: &str) -> &Node {
+        &self.nodes[self.ids.iter().position(|it| it == id).expect("one of them")]
     }
 
     fn any(&self) -> &Node {

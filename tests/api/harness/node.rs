@@ -16,6 +16,8 @@ use stratus::provision::{self, Topology};
 
 /// A user who may do everything, and its password; true of no deployment.
 pub(crate) const INSPECTOR: &str = "inspector";
+/// Lines for a test that has no other traffic: a new replica need not wait for another one, nor long for something to copy.
+pub(crate) const QUICK: &str = "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n";
 /// How long until something is looked at again that changes by itself.
 const AGAIN: Duration = Duration::from_millis(10);
 /// A thousand times more than a command takes on loopback; a server that hangs takes for ever.
@@ -137,6 +139,26 @@ impl Node {
         let text: String = self.run(words).await.ok()?;
         let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         value.map(str::to_owned)
+    }
+
+    /// Waits until so many replicas have what this primary has now. That they are online does not mean that yet.
+    pub(crate) async fn copied_to(&self, replicas: usize) {
+        let wanted = until("something to copy", async || {
+            let offset = self.field(&["INFO", "replication"], "master_repl_offset").await?;
+            offset.parse::<u64>().ok().filter(|offset| *offset > 0)
+        })
+        .await;
+        until("copies", async || {
+            let text: String = self.run(&["INFO", "replication"]).await.ok()?;
+            let confirmed = |line: &str| -> Option<u64> {
+                let (_, rest) =
+                    line.strip_prefix("slave").filter(|_| line.contains("state=online"))?.split_once("offset=")?;
+                rest.split(',').next()?.parse().ok()
+            };
+            let have = text.lines().filter_map(confirmed).filter(|offset| *offset >= wanted);
+            (have.count() == replicas).then_some(())
+        })
+        .await;
     }
 
     /// A new connection of a user.

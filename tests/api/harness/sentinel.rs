@@ -7,7 +7,7 @@ use stratus::provision::Topology;
 use tempfile::TempDir;
 
 use super::install_tls;
-use super::node::{Node, free_ports, until};
+use super::node::{Node, QUICK, free_ports, until};
 
 /// What Sentinel calls the primary.
 pub(crate) const MASTER: &str = "stratus";
@@ -31,8 +31,7 @@ impl Sentinels {
         let [first, second, third, a, b, c] = free_ports();
         let servers = [first, second, third].map(|port| {
             let follow = if port == first { String::new() } else { format!("replicaof 127.0.0.1 {first}\n") };
-            // Three machines in one test: a new replica need not wait for another one.
-            let lines = format!("{REPLICATED_CONF}tls-port {port}\nrepl-diskless-sync-delay 0\n{follow}");
+            let lines = format!("{REPLICATED_CONF}tls-port {port}\n{QUICK}{follow}");
             let files = [("replicated.conf", lines.as_str()), ("redis.conf", REDIS_CONF)];
             Node::new(dir.path(), &format!("redis-{port}"), Topology::Sentinel, &files, port)
         });
@@ -64,14 +63,10 @@ impl Sentinels {
         all
     }
 
-    /// Waits until two replicas follow the primary, and every Sentinel that lives knows them and the others.
+    /// Waits until two replicas have what the primary has, and every Sentinel knows them and the other Sentinels.
     pub(crate) async fn wait_complete(&self) {
         let primary = self.primary().await;
-        let server = self.server(primary);
-        until("two replicas follow", async || {
-            (server.field(&["INFO", "replication"], "min_slaves_good_slaves").await? == "2").then_some(())
-        })
-        .await;
+        self.server(primary).copied_to(2).await;
         for sentinel in &self.sentinels {
             until("the Sentinels know each other", async || {
                 let quorum: String = sentinel.run(&["SENTINEL", "CKQUORUM", MASTER]).await.ok()?;
@@ -138,6 +133,11 @@ impl Sentinels {
         let port = self.primary().await;
         self.server(port).pause();
         port
+    }
+
+    /// What they printed.
+    pub(crate) fn logs(&self) -> String {
+        self.sentinels.iter().map(|it| it.log()).collect()
     }
 
     /// Waits until every Sentinel names another primary than this one, which knows of it, and gives its port.
