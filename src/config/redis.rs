@@ -9,9 +9,8 @@ use super::reader::Reader;
 use crate::certificate::PairFiles;
 use crate::crypto::longest_sealed;
 use crate::reload::Live;
-use crate::rights::Topology;
 use crate::secret::Secret;
-use crate::store::{CredentialFiles, Credentials, Node, NotANode, RedisConfig, Servers};
+use crate::store::{CredentialFiles, Credentials, Node, NotANode, RedisConfig, Servers, Topology};
 use crate::upstream::UpstreamConfig;
 
 pub(super) fn redis(reader: &mut Reader, upstream: Option<&UpstreamConfig>) -> Option<RedisConfig> {

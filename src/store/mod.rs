@@ -17,7 +17,8 @@ pub use memory::MemoryStore;
 pub use notes::{Claimed, Note, NoteClaim, Notebook, Reader};
 use redis::RedisStore;
 pub use redis::{
-    Advice, CredentialFiles, Credentials, Finding, Node, NotANode, RedisConfig, Servers, examine as examine_redis,
+    Advice, CredentialFiles, Credentials, Finding, Node, NotANode, RedisConfig, Servers, Topology,
+    examine as examine_redis,
 };
 
 /// Which store, and how to reach it.

@@ -32,5 +32,6 @@ mod secrecy;
 mod security;
 mod staleness;
 mod topologies;
+mod topology;
 mod upstream_faults;
 mod vault;

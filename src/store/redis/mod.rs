@@ -26,7 +26,7 @@ use tokio::sync::watch;
 
 use super::{StoreError, StoreState};
 use crate::reload::Live;
-use crate::rights::Topology;
+pub use crate::rights::Topology;
 use crate::telemetry::Metrics;
 use cluster::Cluster;
 pub use credentials::{CredentialFiles, Credentials};

@@ -5,6 +5,7 @@ pub(crate) mod callers;
 pub(crate) mod canaries;
 pub(crate) mod cluster;
 pub(crate) mod inspector;
+pub(crate) mod load;
 mod minute;
 pub(crate) mod node;
 pub(crate) mod program;
@@ -222,6 +223,11 @@ impl Setup {
     pub(crate) fn clock(mut self, clock: &ManualClock) -> Self {
         self.clock = clock.clone();
         self
+    }
+
+    /// Only what it says, for another use than a service.
+    pub(crate) fn into_settings(self) -> Vec<(String, String)> {
+        self.settings
     }
 
     /// Starts the built program, with the system's clock, in place of a service in this process.
