@@ -246,3 +246,5 @@ fn encryption_key_line() -> Result<Zeroizing<String>, Error> {
 mod redis_tests;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod topology_tests;

@@ -2,18 +2,21 @@
 //! lists, and watched by the service itself at every connection.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, ServerErrorKind, Value};
 use reqwest::Method;
 use stratus::config::{Config, Sources};
-use stratus::rights::{self, Topology};
+use stratus::rights::{self, Right, Topology};
 use stratus::store::{StoreConfig, examine_redis};
 
-use crate::harness::inspector::log_in;
+use crate::harness::cluster::Cluster;
+use crate::harness::inspector::{connect, log_in};
 use crate::harness::program::parsed;
-use crate::harness::{Inspector, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+use crate::harness::sentinel::Sentinels;
+use crate::harness::{Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
 
 /// The setting that these tests are about.
 const REQUIRED: &str = "redis.require_least_privilege";
@@ -65,8 +68,8 @@ impl Command {
     }
 
     /// Every command and every subcommand.
-    async fn all(inspector: &mut Inspector) -> Vec<Self> {
-        let table: Vec<Vec<Value>> = inspector.run("COMMAND", "INFO").await;
+    async fn all(inspector: &mut MultiplexedConnection) -> Vec<Self> {
+        let table: Vec<Vec<Value>> = redis::cmd("COMMAND").arg("INFO").query_async(inspector).await.expect("the table");
         let mut commands = Vec::new();
         for entry in &table {
             let subcommands: Vec<Vec<Value>> = redis::from_redis_value_ref(&entry[9]).expect("subcommands");
@@ -74,10 +77,10 @@ impl Command {
             commands.extend(subcommands.iter().map(|entry| Self::of(entry, 0)));
         }
         // By another way: the table leaves nothing out.
-        let listed: BTreeSet<String> = inspector.run("COMMAND", "LIST").await;
+        let listed: BTreeSet<String> =
+            redis::cmd("COMMAND").arg("LIST").query_async(inspector).await.expect("the list");
         let listed: BTreeSet<_> = listed.iter().map(|name| name.to_uppercase().replace('|', " ")).collect();
         assert_eq!(commands.iter().map(|command| command.name.clone()).collect::<BTreeSet<_>>(), listed);
-        assert!(commands.len() > 300, "{}", commands.len());
         commands
     }
 
@@ -106,28 +109,61 @@ impl Command {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn of_every_command_that_redis_lists_the_services_user_may_run_only_those_that_are_used() {
-    let mut redis = Redis::start().await;
-    let mut inspector = Inspector::enter(&mut redis).await;
-    let password = std::fs::read_to_string(redis.secret("redis-password")).expect("the password");
-    let mut connection = log_in(&redis, redis.server.port(), "stratus", password.trim()).await;
-    let mut allowed = BTreeSet::new();
-    for command in Command::all(&mut inspector).await {
+/// Tries every command that the server on this port lists: how many there are, and those that the service's user may run.
+async fn tried(secrets: &Path, port: u16) -> (usize, BTreeSet<String>) {
+    let password = std::fs::read_to_string(secrets.join("redis-password")).expect("the password");
+    let log_in = async |user, password| connect(secrets, port, user, password).await.expect("a login");
+    let mut connection = log_in("stratus", password.trim()).await;
+    let commands = Command::all(&mut log_in("inspector", "inspector").await).await;
+    let (number, mut allowed) = (commands.len(), BTreeSet::new());
+    for command in commands {
         if command.is_allowed(&mut connection).await {
             allowed.insert(command.name);
             // What was run may have changed or ended the connection.
-            connection = log_in(&redis, redis.server.port(), "stratus", password.trim()).await;
+            connection = log_in("stratus", password.trim()).await;
         }
     }
-    let used = rights::all(Topology::Single).map(|right| right.command).chain(rights::NEVER_REFUSED);
-    assert_eq!(allowed, used.map(str::to_owned).collect());
+    (number, allowed)
+}
+
+fn with_those_never_refused<'a>(used: impl Iterator<Item = &'a Right>) -> BTreeSet<String> {
+    used.map(|right| right.command).chain(rights::NEVER_REFUSED).map(str::to_owned).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_every_command_that_redis_lists_the_services_user_may_run_only_those_that_are_used() {
+    let mut redis = Redis::start().await;
+    redis.restart_with_inspector().await;
+    let (commands, allowed) = tried(&redis.secret(""), redis.server.port()).await;
+    assert!(commands > 300, "{commands}");
+    assert_eq!(allowed, with_those_never_refused(rights::all(Topology::Single)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_every_command_that_a_node_of_a_cluster_lists_the_services_user_may_run_only_those_that_are_used() {
+    let redis = Cluster::start().await;
+    let (commands, allowed) = tried(&redis.secrets(), redis.nodes[0].port).await;
+    assert!(commands > 300, "{commands}");
+    assert_eq!(allowed, with_those_never_refused(rights::all(Topology::Cluster)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_every_command_that_a_sentinel_lists_the_services_user_may_only_ask_for_the_primary() {
+    let redis = Sentinels::start().await;
+    let (commands, mut allowed) = tried(&redis.secrets(), redis.sentinels[0].port).await;
+    assert!(commands > 50, "{commands}");
+    // A Sentinel does not know all of these.
+    allowed.retain(|command| !rights::NEVER_REFUSED.contains(&command.as_str()));
+    assert_eq!(allowed, BTreeSet::from([rights::IN_SENTINEL.command.to_owned()]));
+    let (_, allowed) = tried(&redis.secrets(), redis.servers[0].port).await;
+    assert_eq!(allowed, with_those_never_refused(rights::all(Topology::Sentinel)));
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_doctor_looks_at_every_command_that_redis_lists_and_finds_no_right_too_many() {
     let mut redis = Redis::start().await;
-    let mut inspector = Inspector::enter(&mut redis).await;
+    redis.restart_with_inspector().await;
+    let mut inspector = log_in(&redis, redis.server.port(), "inspector", "inspector").await;
     let commands = Command::all(&mut inspector).await.iter().filter(|command| command.complete).count();
     let overrides = redis.settings(redis.server.port());
     let config = Config::load(&Sources { overrides, ..Sources::default() }).expect("a configuration without faults");

@@ -165,6 +165,36 @@ fn the_folder_for_redis_gets_what_redis_reads_and_never_a_key_of_ours() {
 }
 
 #[test]
+fn what_servers_need_that_stand_together_is_written_for_them_and_for_no_others() {
+    const SENTINEL: [&str; 4] =
+        ["redis-replication-password", "redis-sentinel-password", "sentinel-auth.conf", "sentinel-users.acl"];
+    for (topology, further) in [
+        ("single", [].as_slice()),
+        ("sentinel", &[SENTINEL.as_slice(), &["redis-replication.conf"]].concat()),
+        ("cluster", &["redis-replication-password", "redis-replication.conf"]),
+    ] {
+        let folder = Folder::new();
+        let (dir, redis) = (folder.path().join("secrets"), folder.path().join("redis"));
+        let ran = init(&[text(&dir), "--topology", topology, "--redis-dir", text(&redis)]);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+        let mut expected = [FILES.as_slice(), further].concat();
+        expected.sort_unstable();
+        assert_eq!(names(&dir), expected);
+        assert!(names(&redis).iter().all(|name| !name.contains("password") && !name.contains("encryption")));
+        let before = contents(&dir);
+        let other = if topology == "cluster" { "single" } else { "cluster" };
+        let ran = init(&[text(&dir), "--topology", other]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+        let fault = format!("redis-users.acl was written for --topology {topology}, not {other}: give that one, or ");
+        assert!(ran.stderr.contains(&fault), "{ran:?}");
+        assert_eq!(contents(&dir), before);
+    }
+    let ran = init(&["--topology", "ring"]);
+    assert_eq!(ran.code, Some(2), "{ran:?}");
+    assert!(ran.stderr.contains("[possible values: single, sentinel, cluster]"), "{ran:?}");
+}
+
+#[test]
 fn a_folder_that_cannot_be_made_is_told() {
     let folder = Folder::new();
     let file = folder.write("file", "");

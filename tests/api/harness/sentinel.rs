@@ -17,10 +17,11 @@ const SENTINEL_CONF: &str = include_str!("../../../deploy/redis/sentinel.conf");
 
 /// Ends with this value.
 pub(crate) struct Sentinels {
-    dir: TempDir,
     /// The servers; the first one is primary at first.
     pub(crate) servers: Vec<Node>,
     pub(crate) sentinels: Vec<Node>,
+    /// Goes after those who live in it.
+    dir: TempDir,
 }
 
 impl Sentinels {
@@ -54,13 +55,19 @@ impl Sentinels {
         join_all(all.servers.iter_mut().map(Node::ready)).await;
         all.sentinels.iter_mut().for_each(Node::start);
         join_all(all.sentinels.iter_mut().map(Node::ready)).await;
-        for sentinel in &all.sentinels {
-            // They find each other by what they say every two seconds.
-            let quick = ["SENTINEL", "DEBUG", "publish-period", "100", "info-period", "200"];
-            sentinel.run::<()>(&quick).await.expect("Redis 7");
-        }
+        // They find each other by what they say every two seconds.
+        all.say_every("100").await;
         all.wait_complete().await;
+        // They take who calls itself primary, and has not been told to them four times, for one that has strayed.
+        all.say_every("2000").await;
         all
+    }
+
+    async fn say_every(&self, milliseconds: &str) {
+        for sentinel in &self.sentinels {
+            let words = ["SENTINEL", "DEBUG", "publish-period", milliseconds, "info-period", "200"];
+            sentinel.run::<()>(&words).await.expect("a Sentinel of Redis 7");
+        }
     }
 
     /// Waits until two replicas have what the primary has, and every Sentinel knows them and the other Sentinels.
