@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, Pipeline, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
@@ -18,8 +18,11 @@ use super::node::Node;
 use super::privileges::{PROBE, Privileges};
 use super::supervisor::{Observer, Supervisor, Target};
 use super::trouble::Trouble;
-use super::{RedisConfig, StoreError, StoreState};
-use crate::rights;
+use super::{RedisConfig, StoreError, StoreState, cluster};
+use crate::rights::{self, Topology};
+
+/// Names that are looked for where there should be no cluster. Of a cluster of two a node has all of them once in 256 times.
+const PROBES: usize = 8;
 
 pub(super) struct Live {
     pub(super) connection: Connection,
@@ -125,11 +128,28 @@ pub(super) async fn connect(
 ) -> Result<Connection, Trouble> {
     let attempt = async {
         let mut connection = dial(config, node, credentials, Login::Configured).await?;
-        let proven = prove_allowed(&mut connection.commands).await;
+        let proven = prove_usable(&mut connection.commands, config.servers.topology()).await;
         proven.map_err(|trouble| connection.trouble().unwrap_or(trouble))?;
         Ok(connection)
     };
     timeout(config.connect_timeout, attempt).await.unwrap_or(Err(Trouble::ConnectTimeout))
+}
+
+/// That the user may run our commands, and that this is the kind of Redis that it is taken for.
+async fn prove_usable(connection: &mut MultiplexedConnection, topology: Topology) -> Result<(), Trouble> {
+    prove_allowed(connection).await?;
+    if topology == Topology::Cluster {
+        return cluster::prove_member(connection).await;
+    }
+    // Each of its nodes has a part of all keys, so one of these is elsewhere.
+    let mut gets = Pipeline::with_capacity(PROBES);
+    for number in 0..PROBES {
+        gets.add_command(Cmd::get(format!("{PROBE}:{number}")));
+    }
+    gets.ignore_errors();
+    let replies: Replies = gets.query_async(connection).await.map_err(|error| Trouble::of(&error))?;
+    let is_moved = |error: &RedisError| error.redirect_node().is_some();
+    if replies.iter().any(|reply| reply.as_ref().is_err_and(is_moved)) { Err(Trouble::InCluster) } else { Ok(()) }
 }
 
 /// Runs our commands in forms that change nothing: a user without rights is refused before Redis looks at the arguments,
@@ -138,11 +158,20 @@ async fn prove_allowed(connection: &mut MultiplexedConnection) -> Result<(), Tro
     for right in &rights::ON_KEYS {
         let mut command = redis::cmd(right.command);
         command.arg(PROBE).arg(right.harmless);
-        match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(right.command)) {
-            // A form that is wrong: that comes after the permission.
-            Ok(()) | Err(Trouble::Other) => {}
-            Err(trouble) => return Err(trouble),
-        }
+        prove(connection, &command, right.command).await?;
     }
     Ok(())
+}
+
+/// Whether a command is not refused for want of a right, nor for what is wrong with the connection.
+pub(super) async fn prove(
+    connection: &mut MultiplexedConnection,
+    command: &Cmd,
+    name: &'static str,
+) -> Result<(), Trouble> {
+    match command.exec_async(connection).await.map_err(|error| Trouble::of(&error).with(name)) {
+        // A form that is wrong: that comes after the permission.
+        Ok(()) | Err(Trouble::Other) => Ok(()),
+        Err(trouble) => Err(trouble),
+    }
 }

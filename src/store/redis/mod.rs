@@ -142,6 +142,9 @@ impl RedisStore {
 
     /// Gives the replies to each task.
     async fn run(&self, name: &'static str, tasks: Vec<Task<'_>>) -> Result<Vec<Replies>, StoreError> {
+        if tasks.is_empty() {
+            return Ok(Vec::new());
+        }
         let link = match &self.way {
             Way::Cluster(cluster) => return cluster.run(name, tasks).await,
             Way::One(link) => link,

@@ -33,6 +33,7 @@ pub(super) enum Trouble {
     PrimaryUnknown,
     FailedOver,
     NoCluster,
+    InCluster,
     Other,
 }
 
@@ -96,6 +97,10 @@ impl Trouble {
             Self::NoCluster => (
                 "is no node of a Redis Cluster",
                 "set redis.topology to what it is, or `cluster-enabled yes` in its configuration",
+            ),
+            Self::InCluster => (
+                "is a node of a Redis Cluster",
+                "set redis.topology = \"cluster\" and redis.nodes, or name a Redis that has all keys",
             ),
             Self::FailedOver => ("has another primary now", "nothing: it is being connected to"),
             Self::Other => ("answers with an error", "see its log, or run `stratus check`"),
@@ -191,7 +196,8 @@ fn not_allowed(command: &str) -> (&'static str, &'static str) {
             "does not allow the user SENTINEL GET-MASTER-ADDR-BY-NAME",
             "the Sentinels' own ACL needs +sentinel|get-master-addr-by-name",
         ),
-        "CLUSTER" => ("does not allow the user CLUSTER SLOTS", "its ACL needs +cluster|slots +asking"),
+        "CLUSTER SLOTS" => ("does not allow the user CLUSTER SLOTS", "its ACL needs +cluster|slots +asking"),
+        "ASKING" => ("does not allow the user ASKING", "its ACL needs +cluster|slots +asking"),
         _ => ("does not allow the user a command", "its ACL needs +get +set +unlink +incrby on ~stratus:*"),
     }
 }

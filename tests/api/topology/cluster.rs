@@ -9,7 +9,7 @@ use stratus::telemetry::Metrics;
 
 use super::{Fleet, PLACES, examined, paths, setup, told, weather};
 use crate::harness::cluster::Cluster;
-use crate::harness::{ManualClock, ScriptedUpstream, Service, Setup};
+use crate::harness::{ManualClock, Redis, ScriptedUpstream, Service, Setup};
 
 fn on(redis: &Cluster) -> impl Fn(&ScriptedUpstream) -> Setup {
     let (secrets, nodes) = (redis.secrets(), redis.addresses());
@@ -116,7 +116,7 @@ async fn slots_that_move_under_load_cost_nobody_an_answer_and_no_record() {
     load.more(250).await;
     let mut slots = Vec::new();
     for (node, keys) in keys(&redis).await.into_iter().enumerate() {
-        for key in keys.iter().take(12) {
+        for key in keys.iter().take(6) {
             slots.push((redis.slot_of(key).await, (node + 1) % 3));
         }
     }
@@ -155,6 +155,24 @@ async fn a_primary_that_is_killed_under_load_costs_nobody_an_answer_and_no_call_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_service_starts_on_what_is_left_of_a_cluster_and_says_what_is_missing() {
+    let mut redis = Cluster::start().await;
+    let upstream = weather().await;
+    let replica = redis.replica_of(0).await;
+    redis.kill(replica);
+    redis.kill(0);
+    let seeds = redis.addresses();
+    let mut service = setup(&upstream, &redis.secrets(), "cluster", &seeds).start().await;
+    service.store_down_because("of 16384 slots have no node that can be reached").await;
+    for path in paths(PLACES) {
+        assert_eq!(service.get(&path).await.status, 200, "{path}");
+    }
+    redis.restart(0).await;
+    redis.wait_ok().await;
+    service.store_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_cluster_is_said_with_the_fix() {
     let mut redis = Cluster::start().await;
     let upstream = weather().await;
@@ -162,6 +180,17 @@ async fn what_is_wrong_with_a_cluster_is_said_with_the_fix() {
     assert_eq!(findings[0].verdict.as_deref(), Ok("3 primaries have 16384 of 16384 slots"));
     assert_eq!(findings.len(), 1 + 3 * 3, "each of them: reachable, rights, default user: {findings:?}");
     assert!(findings.iter().all(|finding| finding.verdict.is_ok() && finding.note.is_none()), "{findings:?}");
+
+    // A cluster that is taken for something else, and something else that is taken for a cluster.
+    let single = || Setup::with_secrets(&upstream, &redis.secrets(), redis.nodes[0].port);
+    let verdict = examined(single()).await[0].verdict.clone().unwrap_err();
+    assert_eq!(verdict.what, "Redis is a node of a Redis Cluster");
+    assert!(verdict.fix.contains("redis.topology = \"cluster\""), "{verdict:?}");
+    single().start().await.store_down_because("is a node of a Redis Cluster").await;
+    let alone = Redis::start().await;
+    let taken = || setup(&upstream, &alone.secret(""), "cluster", &[format!("127.0.0.1:{}", alone.server.port())]);
+    let without_rights = examined(taken()).await[0].verdict.clone().unwrap_err();
+    assert_eq!(without_rights.fix, "its ACL needs +cluster|slots +asking");
 
     for node in 0..redis.nodes.len() {
         redis.kill(node);

@@ -51,7 +51,6 @@ const PLACES: usize = 40;
 struct Fleet {
     upstream: ScriptedUpstream,
     replicas: Vec<Service>,
-    clock: ManualClock,
     _ticking: Ticking,
 }
 
@@ -75,7 +74,7 @@ impl Fleet {
             }
         }
         assert_eq!(upstream.calls(), PLACES, "each place is asked for once by the whole fleet");
-        Self { upstream, replicas, _ticking: Ticking::start(&clock), clock }
+        Self { upstream, replicas, _ticking: Ticking::start(&clock) }
     }
 
     fn load(&self) -> Load {
@@ -105,6 +104,7 @@ impl Fleet {
 }
 
 /// How long something took, for whoever runs the test with `--nocapture`: it is told, not asserted.
+#[expect(clippy::print_stderr, reason = "these are the figures in the documentation")]
 fn told(what: &str, since: Instant) {
     eprintln!("{what}: {:?}", since.elapsed());
 }

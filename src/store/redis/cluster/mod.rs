@@ -20,7 +20,7 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::link::{Link, Replies};
+use super::link::{Link, Replies, prove};
 use super::node::Node;
 use super::privileges::{PROBE, Privileges};
 use super::supervisor::{Observer, Target};
@@ -246,7 +246,7 @@ impl Cluster {
         let mut links = self.links_up();
         fastrand::shuffle(&mut links);
         let told = join_all(links.iter().take(ASKED).map(|(node, link)| async move {
-            let replies = link.run("CLUSTER", &[question()], false).await.ok()?;
+            let replies = link.run("CLUSTER SLOTS", &[question()], false).await.ok()?;
             let mut found = ranges(replies.first()?.as_ref().ok()?, node)?;
             found.sort_by_key(|range| *range.slots.start());
             // Who knows of nobody has been reset, or is not joined to the others yet.
@@ -319,7 +319,7 @@ impl Cluster {
             StoreState::Up
         };
         let is_up = state == StoreState::Up;
-        let is_starting = *self.state.borrow() == StoreState::Connecting && !self.gave_up();
+        let is_starting = *self.state.borrow() == StoreState::Connecting && !self.has_tried_all();
         if is_up || !is_starting {
             let before = self.state.send_replace(state.clone());
             self.metrics.set_store_up(is_up);
@@ -336,10 +336,10 @@ impl Cluster {
         is_up
     }
 
-    /// Whether every link that there is has failed once, so that there is no more to wait for at the start.
-    fn gave_up(&self) -> bool {
+    /// Whether each link has come up or failed once, so that there is no more to wait for at the start.
+    fn has_tried_all(&self) -> bool {
         let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        !known.is_empty() && known.values().all(|known| matches!(*known.link.state().borrow(), StoreState::Down { .. }))
+        !known.is_empty() && known.values().all(|known| *known.link.state().borrow() != StoreState::Connecting)
     }
 
     /// What is wrong with one of the links, if with any.
@@ -358,13 +358,24 @@ fn question() -> Cmd {
     question
 }
 
-/// What a node says of who has which slots. It is no node of a cluster if that is not understood.
-pub(super) async fn ask_for_ranges(connection: &mut MultiplexedConnection, node: &Node) -> Result<Vec<Range>, Trouble> {
-    let answer = question().query_async(connection).await;
-    let answer = answer.map_err(|error| match Trouble::of(&error).with("CLUSTER") {
+/// That a server is a node of a cluster and lets the user find its way there.
+pub(super) async fn prove_member(connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+    question().exec_async(connection).await.map_err(|error| trouble(&error))?;
+    // Followed by nothing that is moved, it means nothing.
+    prove(connection, &redis::cmd("ASKING"), "ASKING").await
+}
+
+/// The answer to [`question`] is an error.
+fn trouble(error: &RedisError) -> Trouble {
+    match Trouble::of(error).with("CLUSTER SLOTS") {
         Trouble::Other => Trouble::NoCluster,
         trouble => trouble,
-    })?;
+    }
+}
+
+/// What a node says of who has which slots. It is no node of a cluster if that is not understood.
+pub(super) async fn ask_for_ranges(connection: &mut MultiplexedConnection, node: &Node) -> Result<Vec<Range>, Trouble> {
+    let answer = question().query_async(connection).await.map_err(|error| trouble(&error))?;
     ranges(&answer, node).ok_or(Trouble::NoCluster)
 }
 
