@@ -51,6 +51,11 @@ impl Notebook {
         Note { names: self.names(subject), book: self.clone() }
     }
 
+    /// The same in one place with the rest of its `group`; [`Notebook::names_together`].
+    pub fn note_together(&self, group: &str, subject: &str) -> Note {
+        Note { names: self.names_together(group, subject), book: self.clone() }
+    }
+
     /// The names of `subject`, in one order in all replicas: who claims several then meets the others at the first one
     /// that they have in common.
     pub fn names(&self, subject: &str) -> Vec<RecordName> {

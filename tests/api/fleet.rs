@@ -247,7 +247,7 @@ async fn what_replicas_leave_each_other_in_redis_are_opaque_names_that_end_seale
         service.get(&format!("/weather/{place}")).await;
     }
     let (mut numbers, mut sealed) = (Vec::new(), 0);
-    let form = regex::Regex::new("^stratus:[A-Za-z0-9_-]{43}$").expect("a form");
+    let form = regex::Regex::new(r"^stratus:(\{[A-Za-z0-9_-]{8}\})?[A-Za-z0-9_-]{43}$").expect("a form");
     for name in inspector.names().await {
         assert!(form.is_match(&name), "{name}");
         // One of them may end meanwhile.

@@ -13,7 +13,7 @@ use time::{Date, Month, OffsetDateTime, Time};
 use tokio::time::Instant;
 
 use super::parts::{Own, Part, Parts};
-use super::{Left, RefusedBecause, names_of};
+use super::{Left, RefusedBecause, names_of, note_of};
 use crate::store::{NoteClaim, Notebook, StoreError};
 
 const DAY: Duration = Duration::from_hours(24);
@@ -173,7 +173,7 @@ impl Counts {
     /// Whether it falls to this call to add what the number in the store lacks: of several at once each would add all of it,
     /// and calls would be counted that nobody made.
     async fn may_make_up(&self, ledger: &Notebook) -> Result<bool, StoreError> {
-        let note = ledger.note(&format!("{} made up", self.subject));
+        let note = note_of(ledger, &format!("{} made up", self.subject));
         Ok(note.claim(&[], MAKING_UP).await? == NoteClaim::Ours)
     }
 

@@ -38,7 +38,7 @@ use self::shares::{FOR_RENEWALS, RefusedCallers, is_short_for_misses};
 use self::slots::{Note, SlotNames, View};
 use self::thrift::{ENOUGH, Thrift};
 use crate::crypto::RecordName;
-use crate::store::{Notebook, Reader, StoreError, StoreState};
+use crate::store::{self, Notebook, Reader, StoreError, StoreState};
 
 /// What is counted in the shortest window.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -154,10 +154,18 @@ impl State {
     }
 }
 
+/// What the names of all that the budget keeps in the store have in common.
+const GROUP: &str = "budget";
+
 /// The names of `subject` in the store: in one place with all others of the budget, so that they are lost together, and the
 /// epoch with them.
 fn names_of(ledger: &Notebook, subject: &str) -> Vec<RecordName> {
-    ledger.names_together("budget", subject)
+    ledger.names_together(GROUP, subject)
+}
+
+/// The note about `subject`, in the same place.
+fn note_of(ledger: &Notebook, subject: &str) -> store::Note {
+    ledger.note_together(GROUP, subject)
 }
 
 /// The calls that all replicas together may make, seen from one of them.

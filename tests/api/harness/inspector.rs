@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, FromRedisValue, RedisConnectionInfo, RedisResult, ToRedisArgs};
-use stratus::crypto::Keyring;
+use stratus::crypto::{Keyring, RecordName};
 use tokio::net::TcpStream;
 
 use super::{PATIENCE, Redis, tls};
@@ -110,7 +110,7 @@ impl Inspector {
     fn names_of(&mut self, subjects: impl IntoIterator<Item = String>) -> HashSet<String> {
         self.rings.insert(std::fs::read_to_string(&self.keys).expect("the keys"));
         let rings: Vec<_> = self.rings.iter().map(|ring| Keyring::parse(ring).expect("good keys")).collect();
-        let names = |subject: String| rings.iter().flat_map(|ring| ring.names(&subject)).collect::<Vec<_>>();
+        let names = |subject: String| rings.iter().flat_map(|ring| names_of(ring, &subject)).collect::<Vec<_>>();
         subjects.into_iter().flat_map(names).map(|name| name.as_str().to_owned()).collect()
     }
 
@@ -131,4 +131,9 @@ impl Inspector {
     pub(crate) async fn put(&mut self, name: &str, value: &[u8]) {
         self.run::<()>("SET", (name, value)).await;
     }
+}
+
+/// The names of what is about this: what the budget keeps is together.
+pub(crate) fn names_of(ring: &Keyring, subject: &str) -> Vec<RecordName> {
+    if subject.starts_with("budget ") { ring.names_together("budget", subject) } else { ring.names(subject) }
 }

@@ -3,6 +3,7 @@
 use stratus::crypto::{Keyring, RecordName};
 use tokio::time::timeout;
 
+use super::inspector::names_of;
 use super::{PATIENCE, Redis, Service};
 
 impl Redis {
@@ -16,7 +17,7 @@ impl Redis {
         let ring = std::fs::read_to_string(self.secret("encryption-keys")).expect("the keys");
         let ring = Keyring::parse(&ring).expect("good keys");
         let subjects = ["budget epoch", "budget quiet"].iter().chain(known);
-        let names: Vec<_> = subjects.map(|subject| ring.names(subject).swap_remove(0)).collect();
+        let names: Vec<_> = subjects.map(|subject| names_of(&ring, subject).swap_remove(0)).collect();
         let exists: Vec<_> = ["EXISTS"].into_iter().chain(names.iter().map(RecordName::as_str)).collect();
         let noted = async { while self.inspect(&exists).await != format!("{}\n", names.len()) {} };
         timeout(PATIENCE, noted).await.expect("the service notices that Redis is empty");
