@@ -121,6 +121,11 @@ async fn sentinels_and_their_servers_let_nobody_in_without_a_certificate_and_a_p
     set(primary, "stratus:a").await;
     only_certificate_and_password_get_in(primary, &redis.secrets(), &["GET", "stratus:a"], "1\n").await;
     let where_it_is = format!("127.0.0.1\n{}\n", primary.port);
+    let others: Vec<std::collections::HashMap<String, String>> =
+        redis.sentinels[0].run(&["SENTINEL", "SENTINELS", MASTER]).await.expect("the others");
+    for address in &redis.addresses()[1..] {
+        assert!(others.iter().any(|it| *address == format!("{}:{}", it["ip"], it["port"])), "{others:?}");
+    }
     for sentinel in &redis.sentinels {
         only_certificate_and_password_get_in(sentinel, &redis.secrets(), &PRIMARY, &where_it_is).await;
     }
@@ -133,7 +138,7 @@ async fn nodes_of_a_cluster_let_nobody_in_without_a_certificate_and_a_password()
     set(primary, "stratus:a").await;
     only_certificate_and_password_get_in(primary, &redis.secrets(), &["GET", "stratus:a"], "1\n").await;
     let slots = primary.cli(&["CLUSTER", "SLOTS"]).await;
-    for node in &redis.nodes {
-        assert!(slots.contains(&format!("127.0.0.1\n{}\n", node.port)), "{slots}");
+    for address in redis.addresses() {
+        assert!(slots.contains(&format!("{}\n", address.replace(':', "\n"))), "{slots}");
     }
 }

@@ -1,9 +1,10 @@
 //! A Redis Cluster of three primaries and three replicas, from the shipped files.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use futures_util::future::join_all;
-use redis::RedisResult;
+use redis::{FromRedisValue, RedisResult, Value};
 use stratus::provision::Topology;
 use tempfile::TempDir;
 
@@ -75,7 +76,8 @@ impl Cluster {
         cluster
     }
 
-    /// Waits until every node that runs says that every slot is served, and, if all run, until each primary has a copy.
+    /// Waits until every node that runs says that every slot is served, and, if all run, until each primary has a copy and
+    /// clients are told of all.
     pub(crate) async fn wait_ok(&self) {
         for node in self.nodes.iter().filter(|node| node.runs()) {
             until("a cluster that is whole", async || {
@@ -91,6 +93,10 @@ impl Cluster {
         if self.nodes.iter().all(Node::runs) {
             for member in members(self.any()).await.expect("members").iter().filter(|it| !it.slots.is_empty()) {
                 self.node(&member.id).copied_to(1).await;
+            }
+            for node in &self.nodes {
+                // A replica is not told to clients before it is known to have something.
+                until("every node is told", async || (told(node).await.ok()? == self.nodes.len()).then_some(())).await;
             }
         }
     }
@@ -211,6 +217,14 @@ impl Cluster {
     fn any(&self) -> &Node {
         self.nodes.iter().find(|node| node.runs()).expect("one that runs")
     }
+}
+
+/// How many nodes this one tells clients of.
+async fn told(node: &Node) -> RedisResult<usize> {
+    let ranges: Vec<Vec<Value>> = node.run(&["CLUSTER", "SLOTS"]).await?;
+    let nodes = ranges.iter().flat_map(|range| range.iter().skip(2));
+    let ports = nodes.filter_map(|it| u16::from_redis_value_ref(it.as_sequence()?.get(1)?).ok());
+    Ok(ports.collect::<BTreeSet<_>>().len())
 }
 
 /// The members of a cluster as one of them sees it

@@ -9,15 +9,16 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, RedisResult};
-use rustix::process::{Pid, Signal, kill_process};
 
-use super::{PATIENCE, inspector};
+use super::inspector;
 use stratus::provision::{self, Topology};
 
 /// A user who may do everything, and its password; true of no deployment.
 pub(crate) const INSPECTOR: &str = "inspector";
 /// Lines for a test that has no other traffic: a new replica need not wait for another one, nor long for something to copy.
 pub(crate) const QUICK: &str = "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n";
+/// Nothing that is waited for takes this long, unless it is broken: a primary of the past takes ten seconds to follow.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long until something is looked at again that changes by itself.
 const AGAIN: Duration = Duration::from_millis(10);
 /// A thousand times more than a command takes on loopback; a server that hangs takes for ever.
@@ -60,10 +61,14 @@ impl Node {
     pub(crate) fn start(&mut self) {
         self.kill();
         let log = fs::File::create(self.folder.join("log")).expect("a log");
-        let mut command = Command::new("setpriv");
+        let mut command = Command::new(if cfg!(target_os = "linux") { "setpriv" } else { "sh" });
+        if cfg!(target_os = "linux") {
+            // It ends also if this process is killed.
+            command.args(["--pdeathsig", "KILL", "--", "sh"]);
+        }
         command
-            // Also if this process is killed. What they write later is for their owner only, as the shipped files ask.
-            .args(["--pdeathsig", "KILL", "--", "sh", "-c", "umask 077 && exec redis-server \"$@\"", "sh"])
+            // What it writes later is for its owner only, as the shipped files ask.
+            .args(["-c", "umask 077 && exec redis-server \"$@\"", "sh"])
             .args(self.arguments)
             .current_dir(&self.folder)
             .stdin(Stdio::null())
@@ -112,16 +117,16 @@ impl Node {
 
     /// Stops it without closing anything: others see a server that hangs.
     pub(crate) fn pause(&self) {
-        self.signal(Signal::STOP);
+        self.signal("-STOP");
     }
 
     pub(crate) fn resume(&self) {
-        self.signal(Signal::CONT);
+        self.signal("-CONT");
     }
 
-    fn signal(&self, signal: Signal) {
-        let child = self.child.as_ref().expect("it runs");
-        kill_process(Pid::from_child(child), signal).expect("it runs");
+    fn signal(&self, signal: &str) {
+        let pid = self.child.as_ref().expect("it runs").id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill").success());
     }
 
     /// Runs a command as the all-seeing user, on a connection of its own.
