@@ -12,6 +12,7 @@ mod children;
 mod coalescing;
 mod contract;
 mod counters;
+mod ending;
 mod fleet;
 mod guards;
 mod harness;

@@ -7,6 +7,7 @@ pub(crate) mod inspector;
 mod minute;
 pub(crate) mod program;
 pub(crate) mod proxy;
+pub(crate) mod sockets;
 pub(crate) mod standstill;
 pub(crate) mod tls;
 pub(crate) mod upstream;
@@ -277,6 +278,7 @@ impl Setup {
             admin: app.admin_address().expect("an address"),
             store: app.store_state(),
             stopping: app.stopping(),
+            hurrying: app.hurrying(),
             reloading: app.reloading(),
             clock: self.clock,
             // Answers are looked at as they come, not decoded.
@@ -293,6 +295,7 @@ pub(crate) struct Service {
     pub(crate) clock: ManualClock,
     store: watch::Receiver<StoreState>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) hurrying: CancellationToken,
     pub(crate) reloading: Reloading,
     client: Client,
     running: Option<JoinHandle<bool>>,
@@ -358,6 +361,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        self.hurrying.cancel();
         self.stopping.cancel();
     }
 }
