@@ -28,6 +28,7 @@ mod redis_credentials;
 mod redis_trouble;
 mod redis_wire;
 mod resilience;
+mod rolling;
 mod rotation;
 mod secrecy;
 mod security;

@@ -1,5 +1,6 @@
 //! HTTP/1.1 on bare sockets: for what a client library hides.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -38,4 +39,24 @@ pub(crate) async fn refused(address: SocketAddr) {
         }
     };
     timeout(PATIENCE, refused).await.expect("the listener closes in time");
+}
+
+/// Reads one answer, and nothing after it: its head and its body.
+pub(crate) async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<(String, String)> {
+    let read = async {
+        let mut bytes = Vec::with_capacity(2_048);
+        loop {
+            if let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
+                let head = String::from_utf8_lossy(&bytes[..end + 4]).into_owned();
+                let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+                if bytes.len() >= end + 4 + length.unwrap_or(0) {
+                    return Ok((head, String::from_utf8_lossy(&bytes[end + 4..]).into_owned()));
+                }
+            }
+            if stream.read_buf(&mut bytes).await? == 0 {
+                return Err(io::Error::other(format!("closed after {:?}", String::from_utf8_lossy(&bytes))));
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
