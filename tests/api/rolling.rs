@@ -213,7 +213,7 @@ async fn ask(kept: &mut Option<TcpStream>, address: SocketAddr, place: u64) -> R
     Ok(())
 }
 
-/// Asks in HTTP/2, four questions at a time, on a connection that is used until it is said to end.
+/// Asks in HTTP/2, four questions at a time, on a connection that is used until it is said to end, or now and then is left.
 async fn call_h2(balancer: Arc<Balancer>, files: Arc<rustls::ClientConfig>) {
     let mut kept: Option<(usize, SendRequest<bytes::Bytes>)> = None;
     while balancer.is_open() {
@@ -233,13 +233,13 @@ async fn call_h2(balancer: Arc<Balancer>, files: Arc<rustls::ClientConfig>) {
         let asked = join_all((0..4).map(|_| ask_h2(&send, fastrand::u64(1..=PLACES)))).await;
         let is_over = asked.iter().any(Option::is_none);
         asked.into_iter().flatten().for_each(|outcome| balancer.note(index, outcome));
-        if !is_over {
+        if !is_over && fastrand::u8(..) > 0 {
             kept = Some((index, send));
         }
     }
 }
 
-/// `None` if the connection was said to end before anything was asked on it.
+/// `None` if the connection was said to end before this was begun.
 async fn ask_h2(send: &SendRequest<bytes::Bytes>, place: u64) -> Option<Result<(), String>> {
     let request = Request::get(format!("https://127.0.0.1/weather/id:{place}")).body(()).expect("a request");
     let (response, _) = send.clone().ready().await.ok()?.send_request(request, true).ok()?;
@@ -255,6 +255,12 @@ async fn ask_h2(send: &SendRequest<bytes::Bytes>, place: u64) -> Option<Result<(
     };
     Some(match timeout(PATIENCE, answered).await {
         Ok(Ok((status, body))) if status == 200 && body == body_of(place).into_bytes() => Ok(()),
+        // It was on its way when the connection was said to end, and its number is beyond the last one that was begun: the
+        // standard has clients ask again elsewhere then, and they do (RFC 9113, section 6.8). One that was begun and is cut
+        // off fails otherwise.
+        Ok(Err(told)) if told.is_go_away() && told.is_remote() && told.reason() == Some(h2::Reason::NO_ERROR) => {
+            return None;
+        }
         other => Err(format!("{other:?}")),
     })
 }
