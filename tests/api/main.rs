@@ -32,6 +32,7 @@ mod rolling;
 mod rotation;
 mod secrecy;
 mod security;
+mod skew;
 mod staleness;
 mod upstream_faults;
 mod vault;

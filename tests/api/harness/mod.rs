@@ -60,24 +60,32 @@ pub(crate) fn body(name: &str) -> String {
 
 /// A clock that stands still until it is turned.
 #[derive(Clone)]
-pub(crate) struct ManualClock(Arc<AtomicU64>);
+pub(crate) struct ManualClock {
+    now_ms: Arc<AtomicU64>,
+    wrong_by_ms: i64,
+}
 
 impl ManualClock {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(START_MS)))
+        Self { now_ms: Arc::new(AtomicU64::new(START_MS)), wrong_by_ms: 0 }
+    }
+
+    /// The same, wrong by so much, however it is turned.
+    pub(crate) fn wrong_by(&self, wrong_by_ms: i64) -> Self {
+        Self { wrong_by_ms, ..self.clone() }
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
+        self.now_ms.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
     }
 
     pub(crate) fn set_back(&self, by: Duration) {
-        self.0.fetch_sub(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
+        self.now_ms.fetch_sub(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        let now = Arc::clone(&self.0);
-        Clock::from_fn(move || now.load(Ordering::SeqCst))
+        let Self { now_ms, wrong_by_ms } = self.clone();
+        Clock::from_fn(move || now_ms.load(Ordering::SeqCst).saturating_add_signed(wrong_by_ms))
     }
 }
 
