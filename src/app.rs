@@ -97,6 +97,7 @@ pub struct App {
     admin: AdminState,
     reloading: Reloading,
     stopping: CancellationToken,
+    hurrying: CancellationToken,
 }
 
 impl App {
@@ -120,7 +121,7 @@ impl App {
         let upstream = Arc::new(upstream);
         let source = Arc::clone(&upstream);
         let cache = Cache::start(config.cache, notes.clone(), source, Arc::clone(&metrics));
-        let stopping = CancellationToken::new();
+        let (stopping, hurrying) = (CancellationToken::new(), CancellationToken::new());
         let reloading = config.reloader.start();
         let admin = AdminState {
             cache: cache.clone(),
@@ -149,7 +150,7 @@ impl App {
                  `stratus credential put openweathermap`"
             );
         }
-        Ok(Self { listeners, server: config.server, guard, cache, metrics, admin, reloading, stopping })
+        Ok(Self { listeners, server: config.server, guard, cache, metrics, admin, reloading, stopping, hurrying })
     }
 
     /// Where apps reach it.
@@ -177,8 +178,18 @@ impl App {
         self.stopping.clone()
     }
 
-    /// Serves until it is stopped. Then: not ready any more, no new connections, requests in flight finish (within
-    /// `server.drain_secs`), and last the operators' listener closes. Gives whether all requests finished.
+    /// Cancel it and whoever is stopped waits no longer for callers to go elsewhere: `server.shutdown_delay_secs` are over.
+    pub fn hurrying(&self) -> CancellationToken {
+        self.hurrying.clone()
+    }
+
+    /// Serves until it is stopped. Then it is not ready any more, and:
+    ///
+    /// 1. for `server.shutdown_delay_secs` callers are still let in and answered, each told to go elsewhere after that;
+    /// 2. there are no new connections, idle ones are closed, and requests in flight finish within `server.drain_secs`;
+    /// 3. last the operators' listener closes, which has answered all the time.
+    ///
+    /// Gives whether all requests finished.
     pub async fn run(self) -> bool {
         let (public, admin) = (self.public_address(), self.admin_address());
         tracing::info!(
@@ -200,13 +211,30 @@ impl App {
         };
         // Connections of a proxy are those of many callers.
         let exempt: Exempt = Arc::new(move |address| proxies.contains(address));
-        let front = Front { tls: self.server.tls, exempt: Some(exempt), metrics: Some(self.metrics) };
+        let front = Front {
+            tls: self.server.tls,
+            exempt: Some(exempt),
+            metrics: Some(self.metrics),
+            last_answers: self.stopping.clone(),
+        };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
         let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain, ..Limits::default() };
 
         let admin_stopping = CancellationToken::new();
         let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));
-        let finished = http::serve_front(self.listeners.public, routes, limits, front, self.stopping).await;
+        let closing = CancellationToken::new();
+        let public = http::serve_front(self.listeners.public, routes, limits, front, closing.clone());
+        let delay = async {
+            self.stopping.cancelled().await;
+            if !self.server.shutdown_delay.is_zero() && !self.hurrying.is_cancelled() {
+                let secs = self.server.shutdown_delay.as_secs();
+                tracing::info!(secs, "not ready any more: callers are answered until they have gone elsewhere");
+                let _ = self.hurrying.run_until_cancelled(tokio::time::sleep(self.server.shutdown_delay)).await;
+            }
+            tracing::info!("no new connections: requests in flight may finish");
+            closing.cancel();
+        };
+        let (finished, ()) = tokio::join!(public, delay);
         admin_stopping.cancel();
         // A panic in there was logged where it happened, and there is nothing left to stop.
         let _ = admin.await;

@@ -226,6 +226,7 @@ impl Service {
             max_connections: 1,
             max_connections_per_address: 1,
             max_requests_in_flight: 1,
+            shutdown_delay: LIMIT,
             drain: LIMIT,
             allow_origins: vec![origin.to_owned()],
         };

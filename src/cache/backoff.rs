@@ -12,6 +12,9 @@ use crate::weather::{Query, SourceError};
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// How long another replica's pause is heeded before it is looked again whether it lasts: whose clock is behind would keep to it
+/// for too long.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Questions that are remembered. When there are more, the upstream fails as a whole, and that is not for us to notice.
 const QUESTIONS: usize = 16_384;
 
@@ -50,11 +53,11 @@ impl BackOff {
         Some(pause)
     }
 
-    /// Another replica's load failed: nobody tries again here for `pause` either.
+    /// Another replica's load failed: nobody tries again here for `pause` either, as far as it is known.
     pub(super) fn follow(&self, query: &Query, error: SourceError, pause: Duration, now: Instant) {
         // What is left of a pause says nothing of how long the next one has to be.
         let step = self.0.get(query).map_or(FIRST_PAUSE, |step| step.pause).max(pause);
-        self.0.insert(query.clone(), Step { error, pause: step, until: now + pause });
+        self.0.insert(query.clone(), Step { error, pause: step, until: now + pause.min(LOOK_AGAIN) });
     }
 
     /// A load succeeded: the next failure is the first one again.

@@ -111,7 +111,7 @@ impl Inner {
 
     /// Asks the source and keeps what it says.
     async fn ask(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
-        let generation = self.hot.generation();
+        let (generation, purged_at_ms) = (self.hot.generation(), self.shelf.purged_at_ms());
         let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, wish.purpose));
         let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
             // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
@@ -119,7 +119,7 @@ impl Inner {
             Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
             Err(error) => return Err(error),
         };
-        let (name, record) = self.shelf.record(&query.subject(), content, fetched_at_ms);
+        let (name, record) = self.shelf.record(&query.subject(), content, fetched_at_ms, purged_at_ms);
         let mut stored = false;
         // What was asked before a purge is not kept after it.
         if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {

@@ -89,8 +89,10 @@ impl Inner {
                         if shown.as_ref().is_some_and(|(_, since)| since.elapsed() > STALE_LEASE) {
                             return Turn::Alone;
                         }
-                        if let Some((error, until_ms)) = failure(&said) {
-                            let left = Duration::from_millis(until_ms.saturating_sub(self.clock.now_ms()));
+                        if let Some((error, until_ms)) = failure(&said.content) {
+                            // By a clock that is behind it would be longer than it was when it began.
+                            let now_ms = self.clock.now_ms().max(said.times.fetched_at_ms);
+                            let left = Duration::from_millis(until_ms.saturating_sub(now_ms));
                             if !left.is_zero() {
                                 return Turn::Failed(error, left.min(LONGEST_PAUSE));
                             }

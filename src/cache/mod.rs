@@ -15,6 +15,8 @@ mod backoff;
 mod body;
 mod demand;
 mod fill;
+#[cfg(test)]
+mod fleet_tests;
 mod flight;
 mod freshness;
 mod hot;

@@ -1,10 +1,10 @@
 //! What a sealed record says: the weather of a place, or that the upstream does not know it.
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
 use super::body::Body;
 use super::demand::Demand;
-use super::freshness::{Freshness, Policy, Spread, Windows, age};
+use super::freshness::{Freshness, Policy, Spread, Windows, age, is_from_the_future};
 use crate::crypto::{Opened, RecordName};
 
 /// What the upstream said about a question.
@@ -19,6 +19,9 @@ pub enum Content {
 /// The first byte of what is sealed; weather is followed by the body, an unknown place by nothing.
 const WEATHER: u8 = 1;
 const UNKNOWN_PLACE: u8 = 2;
+/// Added to the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
+/// milliseconds, big-endian.
+const AFTER_PURGE: u8 = 2;
 
 /// Questions of late that do not count: a place that is asked for now and then is not worth much more than one that is never.
 const NOW_AND_THEN: f32 = 4.0;
@@ -32,6 +35,9 @@ pub(super) struct Record {
     pub(super) content: Content,
     pub(super) fetched_at_ms: u64,
     pub(super) windows: Windows,
+    /// The purge of everything that whoever loaded it knew of when he began, by the time that it was given, Unix milliseconds;
+    /// 0 for none, or one that is long over.
+    purge_ms: u64,
 }
 
 impl Record {
@@ -45,26 +51,49 @@ impl Record {
             Content::Weather(_) => policy.weather(spread),
             Content::UnknownPlace => policy.unknown_place(spread),
         };
-        Self { content, fetched_at_ms, windows }
+        Self { content, fetched_at_ms, windows, purge_ms: 0 }
+    }
+
+    /// The same, loaded by somebody who knew of that purge when he began.
+    pub(super) fn after_purge(self, purged_at_ms: u64) -> Self {
+        // A time that is clearly later says it as well.
+        let purge_ms = if is_from_the_future(self.fetched_at_ms, purged_at_ms) { 0 } else { purged_at_ms };
+        Self { purge_ms, ..self }
+    }
+
+    /// Whether it was loaded after that purge of everything. Two clocks do not tell, if theirs are close: what is loaded just
+    /// before a purge may be dated later, and earlier what is loaded just after it.
+    pub(super) fn survives(&self, purged_at_ms: u64) -> bool {
+        self.purge_ms >= purged_at_ms || is_from_the_future(self.fetched_at_ms, purged_at_ms)
     }
 
     /// Reads what was sealed; `None` if it is of a kind that this version does not know.
     pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy) -> Option<Self> {
-        let text = Bytes::from(opened.content);
-        let content = match *text.first()? {
-            WEATHER => Content::Weather(Body::new(text.slice(1..))),
+        let mut text = Bytes::from(opened.content);
+        let mut kind = text.try_get_u8().ok()?;
+        let mut purge_ms = 0;
+        if kind > AFTER_PURGE {
+            kind -= AFTER_PURGE;
+            purge_ms = text.try_get_u64().ok()?;
+        }
+        let content = match kind {
+            WEATHER => Content::Weather(Body::new(text)),
             UNKNOWN_PLACE => Content::UnknownPlace,
             _ => return None,
         };
-        Some(Self::new(content, opened.times.fetched_at_ms, name, policy))
+        Some(Self { purge_ms, ..Self::new(content, opened.times.fetched_at_ms, name, policy) })
     }
 
     /// What is sealed.
     pub(super) fn content(&self) -> Vec<u8> {
-        match &self.content {
-            Content::Weather(body) => [&[WEATHER], &body.bytes()[..]].concat(),
-            Content::UnknownPlace => vec![UNKNOWN_PLACE],
+        let (kind, body) = match &self.content {
+            Content::Weather(body) => (WEATHER, body.bytes()),
+            Content::UnknownPlace => (UNKNOWN_PLACE, &Bytes::new()),
+        };
+        if self.purge_ms == 0 {
+            return [&[kind], &body[..]].concat();
         }
+        [&[kind + AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], body].concat()
     }
 
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {

@@ -13,7 +13,7 @@ use crate::weather::{Location, Query};
 /// What a mark says to the replicas that find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
-    /// Every record that was fetched before it counts as absent.
+    /// Every record that was loaded by somebody who did not know of it counts as absent.
     All,
     /// The records of some place were removed: memory has to forget.
     Place,
@@ -58,11 +58,22 @@ impl Shelf {
         &self.notes
     }
 
-    /// A new record about `subject`, and what it is called.
-    pub(super) fn record(&self, subject: &str, content: Content, fetched_at_ms: u64) -> (RecordName, Record) {
+    /// A new record about `subject`, and what it is called. Whoever loaded it knew of this purge when he began.
+    pub(super) fn record(
+        &self,
+        subject: &str,
+        content: Content,
+        fetched_at_ms: u64,
+        purged_at_ms: u64,
+    ) -> (RecordName, Record) {
         let name = self.notes.keyring.names(subject).swap_remove(0);
-        let record = Record::new(content, fetched_at_ms, &name, &self.policy);
+        let record = Record::new(content, fetched_at_ms, &name, &self.policy).after_purge(purged_at_ms);
         (name, record)
+    }
+
+    /// When everything was purged last, as far as known here, Unix milliseconds; 0 if it never was.
+    pub(super) fn purged_at_ms(&self) -> u64 {
+        self.purged_at_ms.load(Ordering::Acquire)
     }
 
     /// The record about `subject`, under whichever key of the ring it was named, if it opens and was not purged.
@@ -97,8 +108,7 @@ impl Shelf {
         for (_, mark) in found.flatten() {
             self.purged_at_ms.fetch_max(mark.times.fetched_at_ms, Ordering::AcqRel);
         }
-        let purged_at_ms = self.purged_at_ms.load(Ordering::Acquire);
-        record.filter(|record| record.fetched_at_ms > purged_at_ms)
+        record.filter(|record| record.survives(self.purged_at_ms()))
     }
 
     fn open(&self, name: &RecordName, value: &[u8], now_ms: u64, unopened: impl Fn(&'static str)) -> Option<Opened> {
@@ -158,14 +168,16 @@ impl Shelf {
 
     /// Makes every record that was fetched until now count as absent.
     pub(super) async fn remove_all(&self) -> Result<(), StoreError> {
+        // Of two purges the later one has the later mark, whatever the clocks of those who gave them say.
+        self.marks().await?;
         let now = self.mark(Mark::All).await?;
         self.purged_at_ms.fetch_max(now, Ordering::AcqRel);
         Ok(())
     }
 
-    /// Leaves a mark with the time of now. Once the oldest record is dead it has done its work.
+    /// Leaves a mark with the time of now, and later than the purge that is known. Once the oldest record is dead it has done its work.
     async fn mark(&self, mark: Mark) -> Result<u64, StoreError> {
-        let now = self.notes.clock.now_ms();
+        let now = self.notes.clock.now_ms().max(self.purged_at_ms().saturating_add(1));
         let lifetime = self.policy.longest_lifetime();
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };

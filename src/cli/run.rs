@@ -122,14 +122,15 @@ impl Signals {
         })
     }
 
-    /// Lets the first that asks for it begin the ordered end.
+    /// Lets the first that asks for it begin the ordered end. Nobody in front has to notice where a person presses Ctrl-C, and
+    /// who asks twice has waited long enough: then no time is left for callers to go elsewhere.
     fn heed(mut self, app: &App) {
-        let (stopping, reloading) = (app.stopping(), app.reloading());
+        let (stopping, hurrying, reloading) = (app.stopping(), app.hurrying(), app.reloading());
         tokio::spawn(async move {
             loop {
-                tokio::select! {
-                    _ = self.terminate.recv() => break,
-                    _ = self.interrupt.recv() => break,
+                let hurries = tokio::select! {
+                    _ = self.terminate.recv() => stopping.is_cancelled(),
+                    _ = self.interrupt.recv() => true,
                     _ = self.hang_up.recv() => {
                         let reloading = reloading.clone();
                         // Beside it: a file system that hangs must not hold up the end.
@@ -137,11 +138,14 @@ impl Signals {
                             reloading.look().await;
                             tracing::info!("the files of the configuration were read again");
                         });
+                        continue;
                     }
+                };
+                if hurries {
+                    hurrying.cancel();
                 }
+                stopping.cancel();
             }
-            tracing::info!("stopping: requests in flight may finish");
-            stopping.cancel();
         });
     }
 }

@@ -38,6 +38,9 @@ const LOAD_GRACE: Duration = Duration::from_secs(1);
 /// From a permit to the request being on its way, beside connecting.
 const SEND_LAG: Duration = Duration::from_secs(1);
 
+/// No balancer takes longer to notice that a replica is not ready, and more seconds are a mistake in the unit.
+const LONGEST_SHUTDOWN_DELAY_SECS: u64 = 600;
+
 /// Where the configuration comes from, besides the compiled-in defaults: later ones win. `Debug` shows names, no values:
 /// they may be secrets.
 #[derive(Clone, Default)]
@@ -195,6 +198,9 @@ fn server(reader: &mut Reader) -> ServerConfig {
             most => count(most),
         },
         max_requests_in_flight: count(reader.number("server.max_requests_in_flight", 1..=10_000_000)),
+        shutdown_delay: Duration::from_secs(
+            reader.number("server.shutdown_delay_secs", 0..=LONGEST_SHUTDOWN_DELAY_SECS),
+        ),
         drain: reader.secs("server.drain_secs", 0),
         allow_origins: allow_origins(reader),
     }

@@ -34,6 +34,8 @@ const REMOVED_FOR: Duration = Duration::from_secs(10);
 /// told.
 const REMEMBERED_FOR: Duration = Duration::from_secs(8);
 const REMEMBERED_FOR_MS: u64 = REMEMBERED_FOR.as_secs() * 1_000;
+/// How far apart the clocks of two replicas may be: each five seconds wrong, either way.
+const CLOCKS_DIFFER_MS: u64 = 10_000;
 /// How often it is tried to put back what was lost: others do so, too, and may take the slot for something else.
 const ATTEMPTS: usize = 3;
 /// Putting right takes no longer, so that it ends before [`REMOVED_FOR`] does.
@@ -212,7 +214,7 @@ impl Inner {
         for (slot, known) in self.view.load_full().iter() {
             let is_there = slots.iter().filter_map(Slot::latest).any(|found| found.id == known.id);
             // What is about to end may have ended by the clock of whoever put it.
-            if is_there || known.times.expires_at_ms <= now.saturating_add(REMEMBERED_FOR_MS) {
+            if is_there || known.times.expires_at_ms <= now.saturating_add(CLOCKS_DIFFER_MS) {
                 continue;
             }
             // Where it was: of several replicas that do this at once, one does it. Elsewhere, if that was given to another one

@@ -363,15 +363,36 @@ async fn a_credential_that_two_replicas_put_back_into_two_slots_is_kept_in_one()
 
 #[tokio::test(start_paused = true)]
 async fn what_the_store_ended_is_not_put_back_by_a_replica_whose_clock_is_a_little_behind() {
-    let (fleet, ring) = (Fleet::new(), key());
-    let ahead = Vault::start(fleet.notes(&ring, 2_000));
-    let behind = fleet.replica(&ring);
-    put(&ahead, "a", "first", HOUR).await.unwrap();
-    fleet.advance(HOUR - SECOND);
-    assert_eq!(found(&behind).await, pairs(&[("a", "first")]));
-    fleet.advance(SECOND);
-    assert_eq!(found(&behind).await, []);
-    assert!(stored(&behind).await.is_empty());
+    for behind_by_ms in [2_000, 10_000] {
+        let (fleet, ring) = (Fleet::new(), key());
+        let ahead = Vault::start(fleet.notes(&ring, behind_by_ms));
+        let behind = fleet.replica(&ring);
+        put(&ahead, "a", "first", HOUR).await.unwrap();
+        fleet.advance(HOUR - SECOND);
+        assert_eq!(found(&behind).await, pairs(&[("a", "first")]));
+        fleet.advance(SECOND);
+        assert_eq!(found(&behind).await, []);
+        assert!(stored(&behind).await.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_ends_in_use_when_its_end_is_told_and_no_more_than_the_clocks_differ_later() {
+    for (wrote_ms, reads_ms) in [(0, 10_000), (10_000, 0), (5_000, 5_000)] {
+        let (fleet, ring) = (Fleet::new(), key());
+        let writer = Vault::start(fleet.notes(&ring, wrote_ms));
+        let reader = Vault::start(fleet.notes(&ring, reads_ms));
+        put(&writer, "a", "first", HOUR).await.unwrap();
+        assert_eq!(found(&reader).await.len(), 1);
+        // The store does not answer any more: the end that is known has to do.
+        fleet.store.set_away(true);
+        let ends_in = Duration::from_millis(3_600_000 + wrote_ms - reads_ms);
+        fleet.advance(ends_in - Duration::from_millis(1));
+        assert_eq!(reader.view().len(), 1, "{wrote_ms} {reads_ms}");
+        fleet.advance(Duration::from_millis(1));
+        assert!(reader.view().is_empty(), "{wrote_ms} {reads_ms}");
+        assert!(ends_in <= HOUR + 10 * SECOND);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -86,7 +86,7 @@ pub struct Times {
 }
 
 /// A record that opened.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Opened {
     /// Its authenticated times.
     pub times: Times,

@@ -100,7 +100,9 @@ pub struct ServerConfig {
     pub max_connections_per_address: usize,
     /// Requests that wait for their answer at most.
     pub max_requests_in_flight: usize,
-    /// How long requests in flight may take when the service stops.
+    /// How long callers are still let in and answered after the service has said that it is not ready any more.
+    pub shutdown_delay: Duration,
+    /// How long requests in flight may take after that.
     pub drain: Duration,
     /// Origins whose pages may read the answers; `*` is any.
     pub allow_origins: Vec<String>,

@@ -17,7 +17,7 @@ const SETS: usize = 4_096;
 /// A meter with what it knows, and what counting its owners and two allocations add: measured, with a little to spare.
 const METER_BYTES: usize = size_of::<Meter>() + size_of::<Known>() + 96;
 /// Nothing of a meter that was not used for this long counts any more: a minute, a bucket, and as far as clocks differ.
-const COUNTS_FOR_MS: u64 = 68_000;
+const COUNTS_FOR_MS: u64 = 73_000;
 
 struct Entry {
     caller: Caller,

@@ -11,7 +11,7 @@
 //! left to all, divided by how many replicas there may be. When it is back, all tell it what they granted meanwhile before
 //! any uses more than its share.
 //!
-//! Clocks of replicas may be five seconds apart. What is not covered: a replica that alone cannot reach the store grants a
+//! Clocks of replicas may be five seconds wrong, either way. What is not covered: a replica that alone cannot reach the store grants a
 //! share of what the others go on to grant in full. A store that goes away and loses everything also loses what was reserved by
 //! replicas that are not asked again, and a replica that has not seen a caller for a minute knows nothing of him.
 

@@ -37,7 +37,8 @@ fn lives(surplus_percent: u32, clocks_differ_ms: u64, live: impl AsyncFn(&Fleet,
 
 #[test]
 fn no_minute_has_more_than_the_limit_whoever_asks_when_and_where() {
-    lives(0, 5_000, async |fleet, rng| fleet.random(rng, LONG, |_| ()).await);
+    // Each five seconds wrong, either way.
+    lives(0, 10_000, async |fleet, rng| fleet.random(rng, LONG, |_| ()).await);
 }
 
 #[test]

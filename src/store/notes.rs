@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::{Store, StoreError};
 use crate::clock::Clock;
-use crate::crypto::{Keyring, Padding, RecordName, Times};
+use crate::crypto::{Keyring, Opened, Padding, RecordName, Times};
 
 /// How much longer than in the store a note can be opened: the store's clock is the one that counts, and those of replicas
 /// may be wrong, or be put right by hours.
@@ -136,8 +136,8 @@ pub enum NoteClaim {
     Ours,
     /// There is one already.
     Theirs {
-        /// What it says, if it opens here.
-        said: Option<Vec<u8>>,
+        /// What it says and when it was written, if it opens here.
+        said: Option<Opened>,
         /// Its bytes, by which a note that is written again can be told from one that just lies there.
         sealed: Bytes,
     },
@@ -152,7 +152,8 @@ impl Note {
         for (taken, name) in self.names.iter().enumerate() {
             if let Claimed::Theirs(sealed) = self.book.claim(name, text, ttl).await? {
                 self.remove_from(&self.names[..taken]).await;
-                return Ok(NoteClaim::Theirs { said: self.book.open(name, &sealed), sealed });
+                let said = self.book.keyring.open(name, &sealed, self.book.clock.now_ms()).ok();
+                return Ok(NoteClaim::Theirs { said, sealed });
             }
         }
         Ok(NoteClaim::Ours)

@@ -6,49 +6,16 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use stratus::http::{Limits, serve};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::harness::program::{parsed, signal};
-use crate::harness::{Gate, Redis, Reply, ScriptedUpstream, Setup, body, raw};
+use crate::harness::sockets::{connect, read_to_end, read_until, refused};
+use crate::harness::{Gate, PATIENCE, Redis, Reply, ScriptedUpstream, Setup, body, raw};
 
-/// Nothing that is waited for takes this long, unless it never ends.
-const PATIENCE: Duration = Duration::from_secs(20);
 const QUESTION: &[u8] = b"GET /weather/Oslo HTTP/1.1\r\nHost: test\r\n\r\n";
-
-async fn connect(address: SocketAddr) -> TcpStream {
-    TcpStream::connect(address).await.expect("a connection")
-}
-
-/// Reads until the text has come.
-async fn read_until(stream: &mut TcpStream, text: &str) -> String {
-    let mut bytes = Vec::new();
-    while !String::from_utf8_lossy(&bytes).contains(text) {
-        let read = timeout(PATIENCE, stream.read_buf(&mut bytes)).await.expect("an answer in time").expect("an answer");
-        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&bytes));
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Reads until the connection is closed, in order or not.
-async fn read_to_end(stream: &mut TcpStream) -> String {
-    let mut bytes = Vec::new();
-    // A close with unread bytes on the other side is a reset here, which is an end too.
-    timeout(PATIENCE, stream.read_to_end(&mut bytes)).await.expect("an end in time").ok();
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// Waits until nobody listens there.
-async fn refused(address: SocketAddr) {
-    let refused = async {
-        while TcpStream::connect(address).await.is_ok() {
-            tokio::task::yield_now().await;
-        }
-    };
-    timeout(PATIENCE, refused).await.expect("the listener closes in time");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_in_flight_is_answered_after_the_end_has_begun() {

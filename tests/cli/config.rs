@@ -115,6 +115,9 @@ fn a_wrong_type_is_refused_with_the_right_one_and_where_it_was_given_and_is_not_
 fn a_number_out_of_range_is_refused_with_the_range() {
     let ran = Settings::memory().set("cache.fresh_secs", 0).run(&["serve"]);
     ran.refused("cache.fresh_secs", "is 0, but has to be from 1 to 2592000");
+    // Milliseconds, perhaps.
+    let ran = Settings::memory().set("server.shutdown_delay_secs", 5_000).run(&["serve"]);
+    ran.refused("server.shutdown_delay_secs", "is 5000, but has to be from 0 to 600");
 }
 
 #[test]

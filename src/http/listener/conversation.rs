@@ -3,12 +3,16 @@
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::poll_fn;
 use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 
 use axum::body::Body;
+use axum::http::HeaderValue;
+use axum::http::header::CONNECTION;
 use futures_util::FutureExt;
 use hyper::body::Incoming;
 use hyper::rt::Executor;
@@ -38,6 +42,8 @@ pub(super) struct Surroundings {
     pub(super) limits: Limits,
     pub(super) load: Arc<Load>,
     pub(super) tls: Option<Tls>,
+    /// Cancelled when each answer has to be the last one on its connection.
+    pub(super) last_answers: CancellationToken,
     /// Cancelled when the service stops.
     pub(super) stopping: CancellationToken,
     /// All tasks of the listener.
@@ -125,10 +131,21 @@ impl Surroundings {
         let period = self.limits.header_timeout;
         let mut ticks = interval_at(Instant::now() + period, period);
         let mut asked = 0;
+        let (mut is_to_go, mut is_told) = (false, false);
         let closed = loop {
+            // What is on its way when the peer hears of it is still answered (RFC 9113, section 6.8). Who has not asked yet has
+            // come for something, and would have to come again.
+            if is_to_go && !is_told && seat.asked() > 0 {
+                connection.as_mut().graceful_shutdown();
+                is_told = true;
+            }
             tokio::select! {
                 biased;
-                ended = connection.as_mut() => return ended.map_err(|error| Closed::of(&error)),
+                polled = until_asked(connection.as_mut(), &seat, is_to_go && !is_told) => match polled {
+                    Some(ended) => return ended.map_err(|error| Closed::of(&error)),
+                    None => continue,
+                },
+                () = seat.last_answers.cancelled(), if !is_to_go => is_to_go = true,
                 () = self.stopping.cancelled() => break Ok(()),
                 _ = ticks.tick() => {
                     if !seat.is_busy() && seat.asked() == asked {
@@ -142,6 +159,16 @@ impl Surroundings {
         last_words(connection, &seat).await?;
         closed
     }
+}
+
+/// Polls a connection to its end, or if it `waits` for that, until something was asked on it: `None`.
+async fn until_asked<C: Future>(mut connection: Pin<&mut C>, seat: &Seat, waits: bool) -> Option<C::Output> {
+    poll_fn(|context| match connection.as_mut().poll(context) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if waits && seat.asked() > 0 => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Polls a connection that was told to end to its end: what is in flight is answered, nothing else is waited for.
@@ -211,17 +238,41 @@ struct Service {
 impl hyper::service::Service<hyper::Request<Incoming>> for Service {
     type Response = hyper::Response<Body>;
     type Error = Infallible;
-    type Future = Answering;
+    type Future = Answer;
 
     fn call(&self, request: hyper::Request<Incoming>) -> Self::Future {
         self.seat.note_request();
         let load = &self.around.load;
-        self.around.routes.answer(request, self.peer, || -> Option<Option<(Entered, InFlight)>> {
+        let answering = self.around.routes.answer(request, self.peer, || -> Option<Option<(Entered, InFlight)>> {
             if self.streams {
                 return (!load.is_full(self.seat.sharer)).then_some(None);
             }
             load.enter(self.seat.sharer).map(|entered| Some((entered, InFlight::on(&self.seat))))
-        })
+        });
+        // Streams have no such header (RFC 9113, section 8.2.2): their connection is told.
+        Answer { answering, seat: (!self.streams).then(|| Arc::clone(&self.seat)) }
+    }
+}
+
+/// An answer, which says so if it is the last one on its connection (RFC 9112, section 9.6).
+struct Answer {
+    answering: Answering,
+    /// Of a connection whose answers can say so.
+    seat: Option<Arc<Seat>>,
+}
+
+impl Future for Answer {
+    type Output = Result<hyper::Response<Body>, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut answer = ready!(Pin::new(&mut self.answering).poll(context));
+        // When it is ready, not when it was asked for: a request may take long.
+        if let Ok(response) = &mut answer
+            && self.seat.as_ref().is_some_and(|seat| seat.last_answers.is_cancelled())
+        {
+            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        Poll::Ready(answer)
     }
 }
 

@@ -117,6 +117,9 @@ pub struct Front {
     pub exempt: Option<Exempt>,
     /// Where connections are counted.
     pub metrics: Option<Arc<Metrics>>,
+    /// Cancelled when each answer has to be the last one on its connection, some time before the listener stops: so that
+    /// callers go elsewhere, and none of them loses a request.
+    pub last_answers: CancellationToken,
 }
 
 impl fmt::Debug for Front {
@@ -196,6 +199,7 @@ pub async fn serve_front(
         limits,
         load: Load::new(limits.max_requests_in_flight),
         tls: front.tls.clone(),
+        last_answers: front.last_answers.clone(),
         stopping: stopping.clone(),
         tasks: TaskTracker::new(),
     });
@@ -263,7 +267,8 @@ impl Door {
         let metrics = self.front.metrics.as_deref();
         let exempt = self.front.exempt.as_ref().is_some_and(|exempt| exempt(address));
         let caller = Caller::from(address);
-        let seat = Seat::new(self.cut.child_token(), (!exempt).then_some(caller));
+        let last_answers = self.around.last_answers.child_token();
+        let seat = Seat::new(self.cut.child_token(), last_answers, (!exempt).then_some(caller));
         match self.places.take(caller, exempt, &seat) {
             Seating::Place(place, displaced) => {
                 if let Some(displaced) = displaced {

@@ -21,6 +21,8 @@ const LOOKED_AT: usize = 64;
 pub(super) struct Seat {
     /// Cancelled when the connection has to end at once.
     pub(super) leave: CancellationToken,
+    /// Cancelled when its answers have to be the last ones. Its own, since each answer looks at it.
+    pub(super) last_answers: CancellationToken,
     /// Requests so far. One task counts them, so they are stored and not added to.
     asked: AtomicU64,
     /// Requests that are not answered yet.
@@ -30,8 +32,8 @@ pub(super) struct Seat {
 }
 
 impl Seat {
-    pub(super) fn new(leave: CancellationToken, sharer: Option<Caller>) -> Arc<Self> {
-        Arc::new(Self { leave, asked: AtomicU64::new(0), in_flight: AtomicUsize::new(0), sharer })
+    pub(super) fn new(leave: CancellationToken, last_answers: CancellationToken, sharer: Option<Caller>) -> Arc<Self> {
+        Arc::new(Self { leave, last_answers, asked: AtomicU64::new(0), in_flight: AtomicUsize::new(0), sharer })
     }
 
     /// A request came in.

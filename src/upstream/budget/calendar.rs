@@ -88,19 +88,33 @@ struct Window {
     known: u64,
     /// How many calls of the own part were used.
     own_used: u64,
+    /// Those of them near the end of the window: by another clock they are of the next one.
+    own_near_end: u64,
+    /// How many were left of the window before, less those near the beginning of this one.
+    own_left_before: u64,
 }
 
 impl Window {
     fn new(span: Span, part: Part, today: Date) -> Self {
         let first = span.first(today);
-        Self { span, part, started: first, first, known: 0, own_used: 0 }
+        Self {
+            span,
+            part,
+            started: first,
+            first,
+            known: 0,
+            own_used: 0,
+            own_near_end: 0,
+            own_left_before: part.own.new,
+        }
     }
 
     fn turn_to(&mut self, today: Date) {
         // Never back: monotonic time does not go there.
         let first = self.span.first(today);
         if first > self.first {
-            (self.first, self.known, self.own_used) = (first, 0, 0);
+            self.own_left_before = self.own().saturating_sub(self.own_used);
+            (self.first, self.known, self.own_used, self.own_near_end) = (first, 0, self.own_near_end, 0);
         }
     }
 
@@ -113,11 +127,35 @@ impl Window {
         self.part.shared.saturating_sub(self.known) + self.own().saturating_sub(self.own_used)
     }
 
-    /// The window before or after this one, near the end that they share: by another replica's clock it may be that one, so
-    /// a call counts in both.
-    fn neighbour(&self, now: OffsetDateTime) -> Option<Counts> {
+    /// The first day of the window before or after this one, near the end that they share: by another replica's clock it may
+    /// be that one, so a call counts in both.
+    fn next_door(&self, now: OffsetDateTime) -> Option<Date> {
         let near = [now - CLOCKS_DIFFER, now + CLOCKS_DIFFER].map(|near| self.span.first(near.date()));
-        let first = near.into_iter().find(|first| *first != self.first)?;
+        near.into_iter().find(|first| *first != self.first)
+    }
+
+    /// When the own part opens again, if it is used up. Near the beginning, that of the window before has to suffice, too.
+    fn own_opens(&self, now: OffsetDateTime) -> Option<OffsetDateTime> {
+        let begins = |first: Date| first.with_time(Time::MIDNIGHT).assume_utc() + CLOCKS_DIFFER;
+        if self.own_used >= self.own() {
+            return Some(begins(self.span.next(self.first)));
+        }
+        let is_near_beginning = self.next_door(now).is_some_and(|first| first < self.first);
+        (is_near_beginning && self.own_left_before == 0).then(|| begins(self.first))
+    }
+
+    fn note_own(&mut self, now: OffsetDateTime) {
+        self.own_used += 1;
+        match self.next_door(now) {
+            Some(first) if first < self.first => self.own_left_before = self.own_left_before.saturating_sub(1),
+            Some(_) => self.own_near_end += 1,
+            None => {}
+        }
+    }
+
+    /// The count of that neighbour.
+    fn neighbour(&self, now: OffsetDateTime) -> Option<Counts> {
+        let first = self.next_door(now)?;
         Some(Counts { subject: self.span.subject(first), known: 0, shared: self.part.shared, ttl: self.span.ttl() })
     }
 
@@ -286,15 +324,17 @@ impl Calendar {
 
     /// The window whose own part is used up.
     pub(super) fn own_used_up(&self, now: Instant) -> Option<UsedUp> {
-        let used_up = self.windows(now).filter(|window| window.own_used >= window.own());
-        let longest = used_up.map(|window| self.used_up(&window, now)).max_by_key(|used_up| used_up.lasts)?;
-        // That goes by this clock alone.
-        Some(UsedUp { lasts: longest.lasts.saturating_sub(CLOCKS_DIFFER), ..longest })
+        let utc = self.utc(now);
+        let used_up = self.windows(now).filter_map(|window| {
+            let lasts = (window.own_opens(utc)? - utc).try_into().unwrap_or(Duration::ZERO);
+            Some(UsedUp { because: window.span.reason(), lasts })
+        });
+        used_up.max_by_key(|used_up| used_up.lasts)
     }
 
     /// Notes a call of the own parts.
     pub(super) fn note_own(&self, now: Instant) {
-        self.windows(now).for_each(|mut window| window.own_used += 1);
+        self.windows(now).for_each(|mut window| window.note_own(self.utc(now)));
     }
 
     /// Says how many calls are left, as known here.
@@ -334,8 +374,8 @@ mod tests {
 
     #[test]
     fn own_calls_are_of_all_windows_and_begin_anew_with_the_day() {
-        // 2026-11-22, one minute before midnight.
-        let (now, now_ms) = (Instant::now(), 1_795_391_940_000);
+        // 2026-11-22, two minutes before midnight.
+        let (now, now_ms) = (Instant::now(), 1_795_391_880_000);
         let part = |new, old| Some(Part { own: Own { new, old }, shared: 10 });
         let parts = Parts { own: Own { new: 0, old: 1 }, slots: 1, weight: 1, day: part(1, 2), month: part(3, 30) };
         let calendar = Calendar::new(&parts, now_ms, now);
@@ -347,12 +387,41 @@ mod tests {
             used_up
         };
         assert_eq!(take(now), None);
-        let day = UsedUp { because: RefusedBecause::Day, lasts: Duration::from_mins(1) };
+        let day = UsedUp { because: RefusedBecause::Day, lasts: Duration::from_mins(3) };
         assert_eq!(take(now), Some(day));
-        let tomorrow = now + Duration::from_mins(1);
+        // By all clocks.
+        let tomorrow = now + Duration::from_mins(3);
         assert_eq!((take(tomorrow), take(tomorrow)), (None, None));
         let month = UsedUp { because: RefusedBecause::Month, lasts: 8 * DAY };
         assert_eq!(take(tomorrow), Some(month));
+    }
+
+    #[test]
+    fn own_calls_round_midnight_are_of_both_days_since_by_another_clock_it_is_the_other_one() {
+        // 2026-11-22, half a minute before midnight.
+        let (now, now_ms) = (Instant::now(), 1_795_391_970_000);
+        let day = Some(Part { own: Own { new: 2, old: 3 }, shared: 10 });
+        let parts = Parts { own: Own { new: 0, old: 1 }, slots: 1, weight: 1, day, month: None };
+        let calendar = Calendar::new(&parts, now_ms, now);
+        let secs = |secs| now + Duration::from_secs(secs);
+        let take = |at| {
+            let used_up = calendar.own_used_up(at);
+            if used_up.is_none() {
+                calendar.note_own(at);
+            }
+            used_up.map(|used_up| used_up.lasts)
+        };
+        // What is used up before midnight is not there again until it is midnight by every clock.
+        assert_eq!((take(now), take(now)), (None, None));
+        assert_eq!(take(now), Some(Duration::from_secs(90)));
+        assert_eq!(take(secs(31)), Some(Duration::from_secs(59)));
+        // And then less what was used near it.
+        assert_eq!((take(secs(90)), take(secs(90))), (None, Some(DAY)));
+        // Who has one left at midnight has that one round it.
+        let later = Calendar::new(&parts, now_ms, now);
+        later.note_own(now);
+        later.note_own(secs(31));
+        assert!(later.own_used_up(secs(32)).is_some() && later.own_used_up(secs(91)).is_none());
     }
 
     const NOON: u64 = 1_795_348_800_000;

@@ -71,6 +71,17 @@ impl Fleet {
         Budget::start(self.config, Notebook { store, keyring: Arc::clone(keyring), clock })
     }
 
+    /// Replicas whose clocks are wrong by so many milliseconds.
+    pub(super) fn skewed(config: BudgetConfig, start_ms: u64, wrong_by_ms: &[i64]) -> Self {
+        let mut fleet = Self::new(config, start_ms, 0);
+        for (index, wrong_by_ms) in wrong_by_ms.iter().enumerate() {
+            fleet.join(fleet.store.clone(), Arc::clone(&fleet.keyring));
+            fleet.replicas[index].set_by_ms.store(*wrong_by_ms, Ordering::SeqCst);
+            fleet.restart(index);
+        }
+        fleet
+    }
+
     pub(super) fn restart(&mut self, index: usize) {
         let replica = &self.replicas[index];
         let budget = self.start(&replica.store, &replica.keyring, &replica.set_by_ms);
@@ -254,6 +265,15 @@ async fn the_cap_holds_when_wall_clocks_are_set_by_hours() {
         .await;
     assert!(fleet.most_in_a_minute() <= 60, "{}", fleet.most_in_a_minute());
     assert!(fleet.calls.len() >= 60 * 60 / 2, "{}", fleet.calls.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_cap_holds_and_is_used_while_clocks_are_five_seconds_wrong_either_way() {
+    fastrand::seed(11);
+    let mut fleet = Fleet::skewed(config(60, 3), NOON, &[-5_000, 0, 5_000]);
+    fleet.live(HOUR, BUSY, |_| ()).await;
+    assert!(fleet.most_in_a_minute() <= 60, "{}", fleet.most_in_a_minute());
+    assert!(fleet.calls.len() >= 60 * 60 * 85 / 100, "{}", fleet.calls.len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -219,6 +219,32 @@ async fn the_caps_of_day_and_month_hold_over_midnight_and_lost_data_and_are_used
 }
 
 #[tokio::test(start_paused = true)]
+async fn no_day_and_no_month_by_the_true_clock_has_more_than_its_cap_where_clocks_are_five_seconds_wrong() {
+    for (seed, per_day, per_month) in [(1, 400, 0), (2, 0, 400)] {
+        // With the store, and without it round midnight.
+        for is_away in [false, true] {
+            fastrand::seed(seed);
+            let config = BudgetConfig { per_day, per_month, ..config(60, 3) };
+            let mut fleet = Fleet::skewed(config, LAST_HALF_HOUR, &[-5_000, 0, 5_000]);
+            let midnight = Instant::now() + Duration::from_secs(1_800);
+            fleet
+                .live(Duration::from_secs(3_600), Duration::from_millis(300), |fleet| {
+                    let far = midnight.max(Instant::now()) - midnight.min(Instant::now());
+                    fleet.store.set_away(is_away && far < Duration::from_secs(600));
+                })
+                .await;
+            let november = fleet.calls.iter().filter(|(permitted, _)| *permitted < midnight).count() as u64;
+            let december = fleet.calls.len() as u64 - november;
+            let cap = per_day.max(per_month);
+            assert!(november <= cap && december <= cap, "{november} {december} of {cap}, away: {is_away}");
+            // Without the store there are only the parts that replicas own.
+            let least = if is_away { cap / 4 } else { cap * 3 / 4 };
+            assert!(november.min(december) >= least, "{november} {december} of {cap}, away: {is_away}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_day_that_is_used_up_is_known_until_it_ends_and_by_replicas_that_counted_less() {
     let mut fleet = Fleet::new(BudgetConfig { per_day: 50, ..config(60, 8) }, LAST_HALF_HOUR, 8);
     // By the clocks of all replicas.

@@ -11,6 +11,7 @@ pub(crate) mod node;
 pub(crate) mod program;
 pub(crate) mod proxy;
 pub(crate) mod sentinel;
+pub(crate) mod sockets;
 pub(crate) mod standstill;
 pub(crate) mod tls;
 pub(crate) mod upstream;
@@ -63,24 +64,32 @@ pub(crate) fn body(name: &str) -> String {
 
 /// A clock that stands still until it is turned.
 #[derive(Clone)]
-pub(crate) struct ManualClock(Arc<AtomicU64>);
+pub(crate) struct ManualClock {
+    now_ms: Arc<AtomicU64>,
+    wrong_by_ms: i64,
+}
 
 impl ManualClock {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(AtomicU64::new(START_MS)))
+        Self { now_ms: Arc::new(AtomicU64::new(START_MS)), wrong_by_ms: 0 }
+    }
+
+    /// The same, wrong by so much, however it is turned.
+    pub(crate) fn wrong_by(&self, wrong_by_ms: i64) -> Self {
+        Self { wrong_by_ms, ..self.clone() }
     }
 
     pub(crate) fn advance(&self, by: Duration) {
-        self.0.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
+        self.now_ms.fetch_add(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
     }
 
     pub(crate) fn set_back(&self, by: Duration) {
-        self.0.fetch_sub(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
+        self.now_ms.fetch_sub(u64::try_from(by.as_millis()).expect("a short time"), Ordering::SeqCst);
     }
 
     pub(crate) fn clock(&self) -> Clock {
-        let now = Arc::clone(&self.0);
-        Clock::from_fn(move || now.load(Ordering::SeqCst))
+        let Self { now_ms, wrong_by_ms } = self.clone();
+        Clock::from_fn(move || now_ms.load(Ordering::SeqCst).saturating_add_signed(wrong_by_ms))
     }
 }
 
@@ -286,6 +295,7 @@ impl Setup {
             admin: app.admin_address().expect("an address"),
             store: app.store_state(),
             stopping: app.stopping(),
+            hurrying: app.hurrying(),
             reloading: app.reloading(),
             clock: self.clock,
             // Answers are looked at as they come, not decoded.
@@ -302,6 +312,7 @@ pub(crate) struct Service {
     pub(crate) clock: ManualClock,
     store: watch::Receiver<StoreState>,
     pub(crate) stopping: CancellationToken,
+    pub(crate) hurrying: CancellationToken,
     pub(crate) reloading: Reloading,
     client: Client,
     running: Option<JoinHandle<bool>>,
@@ -367,6 +378,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
+        self.hurrying.cancel();
         self.stopping.cancel();
     }
 }

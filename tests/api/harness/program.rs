@@ -1,5 +1,6 @@
 //! The built program as an operator runs it: settings from the environment, everything it prints kept, ended by signals.
 
+use std::net::SocketAddr;
 use std::process::{ExitStatus, Stdio};
 
 use reqwest::{Client, Method, RequestBuilder};
@@ -64,14 +65,22 @@ impl Program {
     }
 
     fn url(&self, listener: &str, path: &str) -> String {
-        let line = find(&self.printed.borrow(), "listening").expect("a program that listens");
-        format!("http://{}{path}", line[listener].as_str().expect("an address"))
+        format!("http://{}{path}", self.address(listener))
     }
 
     /// Where apps reach it.
-    pub(crate) fn public(&self) -> std::net::SocketAddr {
+    pub(crate) fn public(&self) -> SocketAddr {
+        self.address("public")
+    }
+
+    /// Where operators reach it.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.address("admin")
+    }
+
+    fn address(&self, listener: &str) -> SocketAddr {
         let line = find(&self.printed.borrow(), "listening").expect("a program that listens");
-        line["public"].as_str().and_then(|address| address.parse().ok()).expect("an address")
+        line[listener].as_str().and_then(|address| address.parse().ok()).expect("an address")
     }
 
     /// Its process id.
