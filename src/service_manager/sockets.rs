@@ -52,6 +52,9 @@ pub enum InheritedError {
 /// See [`InheritedError`].
 pub fn inherited() -> Result<Inherited, InheritedError> {
     // Strict about whom they are for, and whether they are there.
+    if sd_notify::listen_fds().map_err(InheritedError::Environment)?.len() == 0 {
+        return Ok(Inherited::default());
+    }
     let names = sd_notify::listen_fds_with_names().map_err(InheritedError::Environment)?;
     let names: Vec<_> = names.map(|(_, name)| name).collect();
     let mut sockets = ListenFd::from_env();
