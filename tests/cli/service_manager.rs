@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 
-use super::harness::{Folder, PATIENCE, Running, Service, Settings, Upstream, free_address, get, run, text};
+use super::harness::{Folder, PATIENCE, Running, Service, Settings, Upstream, get, run};
+use super::redis::Redis;
 
 /// Where the program sends its messages.
 struct Manager {
@@ -105,18 +106,22 @@ fn a_stop_that_comes_early_is_the_last_that_the_service_manager_is_told() {
 }
 
 #[test]
-fn the_service_manager_is_told_that_redis_is_away() {
-    let (manager, folder) = (Manager::new(), Folder::new());
-    stratus::provision::init(&folder.path().join("secrets"), None, &[]).expect("secrets");
-    let file = |name: &str| text(&folder.path().join("secrets").join(name)).to_owned();
-    let settings = Settings::memory()
-        .set("store.backend", "redis")
-        .set("redis.url", format!("rediss://{}", free_address()))
-        .set("redis.password_file", file("redis-password"))
-        .set("redis.ca_file", file("ca.crt"))
-        .set("encryption.keys_file", file("encryption-keys"));
-    let _service = Service::start(&mut manager.command(&settings));
-    assert_eq!(manager.next(), ["READY=1", "STATUS=serving; Redis away, answers come from memory and OpenWeatherMap"]);
+fn the_service_manager_is_told_when_redis_goes_away_and_when_it_is_back() {
+    const UP: &str = "STATUS=serving; Redis up";
+    const AWAY: &str = "STATUS=serving; Redis away, answers come from memory and OpenWeatherMap";
+    let (manager, mut redis) = (Manager::new(), Redis::start());
+    let _service = Service::start(&mut manager.command(&redis.settings()));
+    assert_eq!(manager.next(), ["READY=1", UP]);
+    redis.stop();
+    assert_eq!(manager.next(), [AWAY]);
+    redis.restart();
+    assert_eq!(manager.next(), [UP]);
+
+    redis.stop();
+    assert_eq!(manager.next(), [AWAY]);
+    let late = Manager::new();
+    let _service = Service::start(&mut late.command(&redis.settings().set("redis.connect_timeout_ms", 1_000)));
+    assert_eq!(late.next(), ["READY=1", AWAY]);
 }
 
 /// The watchdog's interval in these tests.
