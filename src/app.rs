@@ -51,6 +51,35 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
+/// How the service comes to a listening socket.
+#[derive(Debug)]
+pub enum Opening {
+    /// It binds the address.
+    Bind(SocketAddr),
+    /// Somebody has opened it before.
+    Inherited(std::net::TcpListener),
+}
+
+impl From<SocketAddr> for Opening {
+    fn from(address: SocketAddr) -> Self {
+        Self::Bind(address)
+    }
+}
+
+impl Opening {
+    fn open(self) -> Result<TcpListener, String> {
+        match self {
+            Self::Bind(address) => listen(address).map_err(|error| {
+                format!("cannot listen on {address}: {error}; stop what listens there or choose another")
+            }),
+            Self::Inherited(socket) => socket
+                .set_nonblocking(true)
+                .and_then(|()| TcpListener::from_std(socket))
+                .map_err(|error| format!("the socket that the service manager has opened cannot be used: {error}")),
+        }
+    }
+}
+
 /// The two listening sockets.
 #[derive(Debug)]
 pub struct Listeners {
@@ -61,23 +90,24 @@ pub struct Listeners {
 }
 
 impl Listeners {
-    /// Binds both addresses, or neither.
+    /// Opens both, or neither.
     ///
     /// # Errors
-    /// A fault for each address that cannot be listened on; what was bound is released again.
-    pub async fn bind(public: Option<SocketAddr>, admin: Option<SocketAddr>) -> Result<Self, Vec<Fault>> {
+    /// A fault for each that cannot be listened on; what was bound is released again.
+    pub async fn open(
+        public: Option<impl Into<Opening>>,
+        admin: Option<impl Into<Opening>>,
+    ) -> Result<Self, Vec<Fault>> {
         let mut faults = Vec::new();
         let mut bound = Vec::new();
-        for (key, address) in [("server.listen", public), ("admin.listen", admin)] {
+        let openings: [(_, Option<Opening>); 2] =
+            [("server.listen", public.map(Into::into)), ("admin.listen", admin.map(Into::into))];
+        for (key, opening) in openings {
             // Without an address there is a fault already, and it is reported by the configuration.
-            let Some(address) = address else { continue };
-            match listen(address) {
+            let Some(opening) = opening else { continue };
+            match opening.open() {
                 Ok(listener) => bound.push(listener),
-                Err(error) => {
-                    let what =
-                        format!("cannot listen on {address}: {error}; stop what listens there or choose another");
-                    faults.push(Fault { key: key.to_owned(), what });
-                }
+                Err(what) => faults.push(Fault { key: key.to_owned(), what }),
             }
         }
         match <[TcpListener; 2]>::try_from(bound) {
@@ -166,6 +196,11 @@ impl App {
     /// Whether the store can be used, as it changes.
     pub fn store_state(&self) -> watch::Receiver<StoreState> {
         self.cache.store_state()
+    }
+
+    /// `redis` or `memory`: where records are kept.
+    pub fn store_kind(&self) -> &'static str {
+        self.cache.store_kind()
     }
 
     /// For having the files of the configuration read again now.

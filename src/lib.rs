@@ -32,8 +32,9 @@
 //! its keys, and into which `http` puts them; `crypto` knows only bytes; `weather` are the words they share and does no I/O.
 //! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache. `rights` is the one list of
 //! what the user in Redis may do: `provision` writes it down, `store` holds Redis to it. `certificate` reads the certificates
-//! that we show, to Redis and to callers. [`reload`] and [`hardening`] know nobody: the first reads files again while the
-//! service runs, the second is what `cli` calls before all else. `cache` and `upstream` meet in one trait,
+//! that we show, to Redis and to callers. [`reload`], [`hardening`] and [`service_manager`] know nobody: the first reads files
+//! again while the service runs, the second is what `cli` calls before all else, and the third is systemd's side of `cli`: sockets
+//! that are there before us, and whom we tell how we are. `cache` and `upstream` meet in one trait,
 //! [`weather::Source`].
 //! `tests/architecture.rs` holds every file to this.
 
@@ -54,6 +55,7 @@ pub mod provision;
 pub mod reload;
 pub mod rights;
 pub mod secret;
+pub mod service_manager;
 pub mod store;
 pub mod telemetry;
 pub mod upstream;

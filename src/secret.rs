@@ -94,6 +94,21 @@ pub enum Readers {
     Owner,
     /// Its owner and its group (`insecure.allow_group_readable_secrets`). The group still may not change it.
     OwnerAndGroup,
+    /// The one user whom systemd gave it to, as a credential of the service (systemd.exec(5), `LoadCredential=`): the file is
+    /// root's, and an access control list lets that user read it. What stands in the place of the group's rights is then the
+    /// most that the list may give (acl(5)), and no right of the group. Nobody may change it.
+    Credential,
+}
+
+/// Where systemd puts the credentials of a service, in its environment (systemd.exec(5)).
+pub const CREDENTIALS_DIRECTORY: &str = "CREDENTIALS_DIRECTORY";
+
+/// Whether a file lies in the folder that systemd made for the credentials of this service: right in it, links followed, and
+/// only if nobody but the folder's owner can put files there.
+pub fn is_credential(path: &Path, directory: &Path) -> bool {
+    let (Ok(file), Ok(directory)) = (path.canonicalize(), directory.canonicalize()) else { return false };
+    let closed = fs::metadata(&directory).is_ok_and(|metadata| metadata.permissions().mode() & WRITE_OF_OTHERS == 0);
+    closed && file.parent() == Some(&directory)
 }
 
 /// Reads a secret file, less the one line end that editors and `echo` put after it.
@@ -142,6 +157,8 @@ pub fn is_group_readable(path: &Path) -> bool {
 const GROUP: u32 = 0o070;
 const GROUP_WRITE: u32 = 0o020;
 const OTHERS: u32 = 0o007;
+/// What the mode of a folder gives to its group and everybody else to put files into it.
+const WRITE_OF_OTHERS: u32 = 0o022;
 
 fn look_at(path: &Path) -> Result<fs::Metadata, SecretError> {
     fs::metadata(path).map_err(|error| SecretError::Read { path: path.to_owned(), error })
@@ -157,7 +174,9 @@ fn refuse(path: &Path, metadata: &fs::Metadata, readers: Readers) -> Result<(), 
     }
     match readers {
         Readers::Owner if mode & GROUP != 0 => Err(SecretError::GroupReadable { path }),
-        Readers::OwnerAndGroup if mode & GROUP_WRITE != 0 => Err(SecretError::GroupWritable { path }),
+        Readers::OwnerAndGroup | Readers::Credential if mode & GROUP_WRITE != 0 => {
+            Err(SecretError::GroupWritable { path })
+        }
         _ => Ok(()),
     }
 }
@@ -211,6 +230,39 @@ mod tests {
         let allowed = |mode| read_secret_file(file("s3cret", mode).path(), Readers::OwnerAndGroup);
         assert!(matches!(allowed(0o660), Err(GroupWritable { .. })));
         assert!(matches!(allowed(0o644), Err(WorldReadable { .. })));
+    }
+
+    #[test]
+    fn a_credential_of_systemd_shows_what_its_list_gives_and_nobody_may_change_it() {
+        for mode in [0o400, 0o440, 0o600] {
+            assert!(read_secret_file(file("s3cret", mode).path(), Readers::Credential).is_ok(), "{mode:o}");
+        }
+        for mode in [0o460, 0o660, 0o444, 0o404] {
+            assert!(read_secret_file(file("s3cret", mode).path(), Readers::Credential).is_err(), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn a_credential_lies_right_in_its_folder_which_only_its_owner_fills() {
+        let around = tempfile::tempdir().unwrap();
+        let (given, below, beside) = (around.path().join("given"), around.path().join("given/below"), "given-too");
+        let beside = around.path().join(beside);
+        for folder in [&given, &below, &beside] {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join("secret"), "s3cret").unwrap();
+        }
+        std::os::unix::fs::symlink(beside.join("secret"), given.join("link")).unwrap();
+        std::os::unix::fs::symlink(given.join("secret"), beside.join("link")).unwrap();
+        let is = |path: &Path| is_credential(path, &given);
+        assert!(is(&given.join("secret")) && is(&below.join("../secret")) && is(&beside.join("link")));
+        assert!(is_credential(&given.join("secret"), &below.join("..")), "however the folder is written");
+        for other in
+            [below.join("secret"), beside.join("secret"), given.join("link"), given.join("none"), given.clone()]
+        {
+            assert!(!is(&other), "{other:?}");
+        }
+        fs::set_permissions(&given, fs::Permissions::from_mode(0o770)).unwrap();
+        assert!(!is(&given.join("secret")), "its group can put files there");
     }
 
     #[test]

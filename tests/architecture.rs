@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Importer, then whom it may import. `app` is the composition root and may know everyone.
-const ARROWS: [(&str, &[&str]); 20] = [
+const ARROWS: [(&str, &[&str]); 21] = [
     ("main", &["cli"]),
     (
         "cli",
@@ -22,6 +22,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "demo",
             "hardening",
             "provision",
+            "service_manager",
             "store",
             "telemetry",
             "upstream",
@@ -52,6 +53,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("telemetry", &[]),
     ("secret", &[]),
     ("reload", &[]),
+    ("service_manager", &[]),
 ];
 
 fn rust_files(dir: &Path) -> Vec<PathBuf> {

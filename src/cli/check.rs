@@ -105,7 +105,7 @@ fn consumers(report: &mut Report, config: &Config) {
 
 async fn addresses(config: &Config) -> Verdict {
     let (public, admin) = (config.server.listen, config.admin.listen);
-    match Listeners::bind(Some(public), Some(admin)).await {
+    match Listeners::open(Some(public), Some(admin)).await {
         Ok(_) => Ok(format!("{public} and {admin} are free")),
         Err(faults) => {
             let what = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");

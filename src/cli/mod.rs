@@ -8,6 +8,7 @@ mod consumers;
 mod credential;
 mod keys;
 mod run;
+mod supervised;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -25,6 +26,7 @@ use crate::config::{Fault, Sources};
 use crate::credentials::DEFAULT_TTL;
 use crate::hardening::harden;
 use crate::provision::{self, Topology};
+use crate::service_manager::inherited;
 
 /// Caches OpenWeatherMap for your apps: encrypted, TLS-only, and the key stays here.
 #[derive(Debug, Parser)]
@@ -188,7 +190,11 @@ pub fn main() -> ExitCode {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
         Command::Demo { listen, redis } => block_on(run::demo(listen, redis, &open)),
-        Command::Serve(config) => block_on(run::serve(config.sources(), &open)),
+        // Before there are threads: it takes what it has read out of the environment.
+        Command::Serve(config) => match inherited() {
+            Ok(sockets) => block_on(run::serve(config.sources(), sockets, &open)),
+            Err(error) => Err(fail(2, error)),
+        },
         Command::Init { dir, hosts, topology, redis_dir } => init(topology, &dir, redis_dir.as_deref(), &hosts),
         Command::Check(config) => block_on(check::check(config.sources(), &open)),
         Command::Key(KeyCommand::New) => keys::new(),

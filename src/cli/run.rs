@@ -4,22 +4,26 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::supervised::supervise;
 use super::{Failed, fail, faulty, say};
-use crate::app::{App, Listeners};
+use crate::app::{App, Listeners, Opening};
 use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::demo::Demo;
+use crate::service_manager::{Inherited, ServiceManager};
 use crate::telemetry::{LogConfig, LogGuard, install_log};
 
-pub(super) async fn serve(sources: Sources, open: &[String]) -> Result<(), Failed> {
-    let (config, listeners) = prepare(&sources).await?;
-    // It may hold secrets as plain text.
-    drop(sources);
+pub(super) async fn serve(sources: Sources, sockets: Inherited, open: &[String]) -> Result<(), Failed> {
+    let (config, listeners) = prepare(sources, sockets).await?;
     let _log = start_log(&config.log, open)?;
     raise_file_limit(config.server.sockets());
     let signals = Signals::listen()?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(2, error))?;
-    signals.heed(&app);
+    let manager = ServiceManager::of_this_process();
+    if let Some(manager) = &manager {
+        supervise(&app, manager.clone());
+    }
+    signals.heed(&app, manager);
     app.run().await;
     Ok(())
 }
@@ -32,7 +36,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Re
     let admin = demo_admin(listen).await;
     sources.overrides.push(("server.listen".to_owned(), listen.to_string()));
     sources.overrides.push(("admin.listen".to_owned(), admin.to_string()));
-    let (config, listeners) = prepare(&sources).await?;
+    let (config, listeners) = prepare(sources, Inherited::default()).await?;
     let _log = start_log(&config.log, open)?;
     let app = App::start(config, listeners, Clock::system()).await.map_err(|error| fail(1, error))?;
     let address = app.public_address().unwrap_or(listen);
@@ -45,7 +49,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Re
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i {host}/weather/London\n"));
     say("Ctrl-C stops it.");
-    signals.heed(&app);
+    signals.heed(&app, None);
     app.run().await;
     demo.stop().await;
     Ok(())
@@ -72,13 +76,24 @@ async fn demo_admin(listen: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Reads the configuration and binds both addresses. All faults of both are told together, and then nothing is bound.
-async fn prepare(sources: &Sources) -> Result<(Config, Listeners), Failed> {
-    let [public, admin] = Config::listen_addresses(sources);
+/// Reads the configuration and opens both sockets. All faults of both are told together, and then nothing is bound. The
+/// sources end here: they may hold secrets as plain text.
+async fn prepare(mut sources: Sources, sockets: Inherited) -> Result<(Config, Listeners), Failed> {
+    // Where a socket is there already, its address is the one that counts: what the configuration asks of addresses holds
+    // for it, too.
+    for (key, socket) in [("server.listen", &sockets.public), ("admin.listen", &sockets.admin)] {
+        if let Some(address) = socket.as_ref().and_then(|socket| socket.local_addr().ok()) {
+            sources.overrides.push((key.to_owned(), address.to_string()));
+        }
+    }
+    let [public, admin] = Config::listen_addresses(&sources);
     // The same address twice is reported by the configuration.
     let admin = admin.filter(|admin| Some(*admin) != public || admin.port() == 0);
-    let listeners = Listeners::bind(public, admin).await;
-    match (Config::load(sources), listeners) {
+    let opening = |socket: Option<_>, address: Option<SocketAddr>| {
+        socket.map(Opening::Inherited).or_else(|| address.map(Opening::Bind))
+    };
+    let listeners = Listeners::open(opening(sockets.public, public), opening(sockets.admin, admin)).await;
+    match (Config::load(&sources), listeners) {
         (Ok(config), Ok(listeners)) => Ok((config, listeners)),
         (config, listeners) => {
             let mut faults = config.err().unwrap_or_default();
@@ -123,8 +138,9 @@ impl Signals {
     }
 
     /// Lets the first that asks for it begin the ordered end. Nobody in front has to notice where a person presses Ctrl-C, and
-    /// who asks twice has waited long enough: then no time is left for callers to go elsewhere.
-    fn heed(mut self, app: &App) {
+    /// who asks twice has waited long enough: then no time is left for callers to go elsewhere. The service manager, if
+    /// there is one, is told of each.
+    fn heed(mut self, app: &App, manager: Option<ServiceManager>) {
         let (stopping, hurrying, reloading) = (app.stopping(), app.hurrying(), app.reloading());
         tokio::spawn(async move {
             loop {
@@ -132,10 +148,16 @@ impl Signals {
                     _ = self.terminate.recv() => stopping.is_cancelled(),
                     _ = self.interrupt.recv() => true,
                     _ = self.hang_up.recv() => {
-                        let reloading = reloading.clone();
+                        let (reloading, manager) = (reloading.clone(), manager.clone());
                         // Beside it: a file system that hangs must not hold up the end.
                         tokio::spawn(async move {
+                            if let Some(manager) = &manager {
+                                manager.reloading();
+                            }
                             reloading.look().await;
+                            if let Some(manager) = &manager {
+                                manager.reloaded();
+                            }
                             tracing::info!("the files of the configuration were read again");
                         });
                         continue;
@@ -143,6 +165,9 @@ impl Signals {
                 };
                 if hurries {
                     hurrying.cancel();
+                }
+                if let Some(manager) = manager.as_ref().filter(|_| !stopping.is_cancelled()) {
+                    manager.stopping("stopping: requests in flight may finish");
                 }
                 stopping.cancel();
             }

@@ -28,8 +28,8 @@ pub(super) fn https(reader: &mut Reader) -> Option<Tls> {
             return None;
         }
     };
-    reader.note_group(key_setting, &key);
-    let files = PairFiles { settings: SETTINGS, certificate, key, readers: reader.readers() };
+    let readers = reader.readers_of(key_setting, &key);
+    let files = PairFiles { settings: SETTINGS, certificate, key, readers };
     match read_tls(&files, SystemTime::now()) {
         Ok(first) => {
             let (handshakes, fingerprint) = (Live::new(first.value), first.fingerprint);

@@ -19,7 +19,7 @@ use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
 use crate::http::{AccessConfig, AdminConfig, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
-use crate::secret::Secret;
+use crate::secret::{CREDENTIALS_DIRECTORY, Secret};
 use crate::store::StoreConfig;
 use crate::telemetry::{LogConfig, LogFormat};
 use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
@@ -47,7 +47,7 @@ const LONGEST_SHUTDOWN_DELAY_SECS: u64 = 600;
 pub struct Sources {
     /// TOML files, in order.
     pub files: Vec<PathBuf>,
-    /// Environment variables; those that begin with `STRATUS__` count.
+    /// Environment variables; those that begin with `STRATUS__` count, and where systemd has put credentials.
     pub environment: HashMap<String, String>,
     /// Dotted keys and values that win over everything.
     pub overrides: Vec<(String, String)>,
@@ -70,7 +70,7 @@ impl Sources {
     pub fn from_process(files: Vec<PathBuf>) -> Self {
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-            .filter(|(name, _)| name.starts_with("STRATUS__"))
+            .filter(|(name, _)| name.starts_with("STRATUS__") || name == CREDENTIALS_DIRECTORY)
             .collect();
         Self { files, environment, overrides: Vec::new() }
     }

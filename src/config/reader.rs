@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 
 use super::Sources;
 use crate::reload::{Live, Reading, Reloader, fingerprint};
-use crate::secret::{Readers, Secret, is_group_readable};
+use crate::secret::{CREDENTIALS_DIRECTORY, Readers, Secret, is_credential, is_group_readable};
 
 const DEFAULTS: &str = include_str!("../../config/default.toml");
 /// Each may be given as `<key>_file` instead.
@@ -72,6 +72,8 @@ pub(super) struct Reader {
     reloader: Reloader,
     /// Who may read secret files.
     readers: Readers,
+    /// The folder of systemd's credentials, if there is one.
+    credentials: Option<PathBuf>,
     /// The keys of those that a group can read.
     group_readable: BTreeSet<String>,
 }
@@ -107,6 +109,7 @@ impl Reader {
             faults,
             reloader: Reloader::default(),
             readers: Readers::Owner,
+            credentials: sources.environment.get(CREDENTIALS_DIRECTORY).map(PathBuf::from),
             group_readable: BTreeSet::new(),
         };
         reader.report_unknown_keys();
@@ -262,23 +265,23 @@ impl Reader {
         Some(self.get::<String>(key)).filter(|path| !path.is_empty()).map(PathBuf::from)
     }
 
-    /// Who may read secret files.
-    pub(super) fn readers(&self) -> Readers {
-        self.readers
-    }
-
-    /// Remembers a secret file whose group can read it, to be told if that is allowed.
-    pub(super) fn note_group(&mut self, key: &str, path: &Path) {
+    /// Who may read the secret file `path` of the setting `key`. If that is its group, too, and the group can, it is
+    /// remembered, to be told.
+    pub(super) fn readers_of(&mut self, key: &str, path: &Path) -> Readers {
+        if self.credentials.as_ref().is_some_and(|credentials| is_credential(path, credentials)) {
+            return Readers::Credential;
+        }
         if is_group_readable(path) {
             self.group_readable.insert(key.to_owned());
         }
+        self.readers
     }
 
     /// What is weakened on purpose, as sentences for the log. After all secrets were read.
     pub(super) fn insecure(&self) -> Vec<String> {
         let files = self.group_readable.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
         match self.readers {
-            Readers::Owner => Vec::new(),
+            Readers::Owner | Readers::Credential => Vec::new(),
             Readers::OwnerAndGroup if files.is_empty() => {
                 vec![format!("{ALLOW_GROUP} is on, and no secret file needs it: leave it out")]
             }
@@ -301,8 +304,8 @@ impl Reader {
             }
             (Some(inline), None) => Secret::Inline(SecretString::from(inline)),
             (None, Some(path)) => {
-                self.note_group(&file_key, &path);
-                Secret::File { path, readers: self.readers }
+                let readers = self.readers_of(&file_key, &path);
+                Secret::File { path, readers }
             }
         };
         match secret.read() {

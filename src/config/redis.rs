@@ -113,9 +113,9 @@ fn credentials(reader: &mut Reader) -> Option<(Live<Credentials>, CredentialFile
     }
     let client = match (reader.path("redis.cert_file"), reader.path("redis.key_file")) {
         (Some(certificate), Some(key)) => {
-            reader.note_group("redis.key_file", &key);
             let settings = ["redis.cert_file", "redis.key_file"];
-            Some(PairFiles { settings, certificate, key, readers: reader.readers() })
+            let readers = reader.readers_of(settings[1], &key);
+            Some(PairFiles { settings, certificate, key, readers })
         }
         (None, None) => None,
         _ => {

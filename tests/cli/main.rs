@@ -21,3 +21,5 @@ mod keys;
 mod privileges;
 mod redis;
 mod secret_files;
+#[cfg(target_os = "linux")]
+mod service_manager;

@@ -33,6 +33,17 @@ impl Redis {
         Self { server, upstream: Upstream::simulated(), dir }
     }
 
+    pub(crate) fn stop(&mut self) {
+        runtime().block_on(self.server.stop());
+    }
+
+    /// Starts another server on the same port and files.
+    pub(crate) fn restart(&mut self) {
+        let port = self.server.port();
+        self.stop();
+        self.server = runtime().block_on(RedisServer::start(self.dir.path(), port)).expect("a redis-server");
+    }
+
     pub(crate) fn secret(&self, name: &str) -> PathBuf {
         self.dir.path().join("secrets").join(name)
     }

@@ -83,6 +83,31 @@ fn a_secret_file_that_its_group_can_read_is_refused_with_the_fix_and_the_way_aro
     }
 }
 
+/// Files as systemd leaves them for a service, 0440 for its one user, in the folder that it names.
+#[test]
+fn credentials_of_systemd_are_taken_in_its_folder_only_and_need_no_setting() {
+    let folder = Folder::new();
+    let settings = with_files(&folder, 0o440);
+    let check = |directory: &Path| run(settings.command(&["check"]).env("CREDENTIALS_DIRECTORY", directory));
+    let ran = check(folder.path());
+    assert!(ran.stdout.starts_with("ok    configuration: "), "{ran:?}");
+    assert!(notes(&ran).is_empty(), "nothing is weakened: {ran:?}");
+    // A folder beside it, or above it, is another one.
+    let beside = Folder::new();
+    for other in [beside.path(), folder.path().parent().expect("a folder")] {
+        let ran = check(other);
+        assert_eq!((ran.code, ran.faults().len()), (Some(2), FILES.len()), "{ran:?}");
+    }
+    // And what its group may change, or everybody read, is none.
+    for (mode, fix) in [(0o460, "run `chmod 640 "), (0o444, "run `chmod 600 ")] {
+        secret_file(&folder, "redis.key_file", mode);
+        let ran = check(folder.path());
+        assert_eq!((ran.code, ran.faults().len()), (Some(2), 1), "{mode:o}: {ran:?}");
+        assert!(ran.stderr.contains(fix), "{ran:?}");
+        secret_file(&folder, "redis.key_file", 0o440);
+    }
+}
+
 #[test]
 fn where_it_is_allowed_a_group_may_read_every_secret_file_and_each_start_and_the_doctor_say_so() {
     for mode in [0o640, 0o440] {

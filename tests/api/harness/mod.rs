@@ -288,7 +288,7 @@ impl Setup {
         let sources = Sources { overrides: self.settings, ..Sources::default() };
         let config = Config::load(&sources).expect("a configuration without faults");
         let any = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        let listeners = Listeners::bind(any, any).await.expect("two free ports");
+        let listeners = Listeners::open(any, any).await.expect("two free ports");
         let app = App::start(config, listeners, self.clock.clock()).await.expect("an app");
         Service {
             public: app.public_address().expect("an address"),
