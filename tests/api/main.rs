@@ -30,6 +30,7 @@ mod resilience;
 mod rotation;
 mod secrecy;
 mod security;
+mod simulated;
 mod staleness;
 mod upstream_faults;
 mod vault;
