@@ -22,9 +22,12 @@ RUN mkdir /volumes && mkdir -m 0700 /volumes/secrets /volumes/redis-secrets
 
 # libc, CA certificates and nothing else: no shell, no package manager.
 FROM gcr.io/distroless/cc-debian13:nonroot
+# `docker build --build-arg VERSION=…`; what it says of itself is in /status.
+ARG VERSION=unreleased
 LABEL org.opencontainers.image.title="Stratus" \
       org.opencontainers.image.description="A caching, encrypting shield between weather apps and OpenWeatherMap" \
-      org.opencontainers.image.licenses="MIT"
+      org.opencontainers.image.licenses="MIT" \
+      org.opencontainers.image.version="$VERSION"
 COPY --from=build --chown=65532:65532 /volumes /
 # Owned by root: the service cannot change its own program.
 COPY --from=build /build/target/release/stratus /usr/local/bin/stratus

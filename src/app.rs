@@ -13,12 +13,13 @@ use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::credentials::Vault;
+use crate::demo::Simulation;
 use crate::http::{self, AdminState, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
 use crate::telemetry::Metrics;
-use crate::upstream::{Keys, OpenWeatherMap, Upstream, UpstreamError};
+use crate::upstream::{Keys, OpenWeatherMap, Upstream, UpstreamConfig, UpstreamError};
 
 /// Why the service does not start.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,16 @@ pub enum StartError {
     /// The upstream's authorities are not usable.
     #[error(transparent)]
     Upstream(#[from] UpstreamError),
+    /// The weather was to be made up for want of a key, and the vault cannot be asked for one: made-up weather is not given
+    /// on a guess.
+    #[error(
+        "upstream.simulate_without_key: there is no upstream.api_key, and the vault cannot be asked for one while the store \
+         is away; `stratus check` says why it is"
+    )]
+    KeysUnknown,
+    /// There is no port for the simulated upstream.
+    #[error("upstream.simulate_without_key: there is no port for the simulated upstream: {0}")]
+    Simulation(#[source] io::Error),
     /// The user may do too much in Redis, or may not ask what it may do.
     #[error("redis.require_least_privilege: {what}; {fix}")]
     Privileges {
@@ -117,6 +128,45 @@ impl Listeners {
     }
 }
 
+/// Who is asked for weather: OpenWeatherMap, or what makes it up in this process.
+struct Asked {
+    client: OpenWeatherMap,
+    keys: Keys,
+    /// Where all that is about this weather is left.
+    notes: Notebook,
+    simulation: Option<Simulation>,
+}
+
+impl Asked {
+    /// OpenWeatherMap, unless there is certainly no key and the weather may be made up then.
+    async fn find(config: &UpstreamConfig, vault: &Vault, mut notes: Notebook) -> Result<Self, StartError> {
+        let (mut client, clock) = (config.client.clone(), notes.clock.clone());
+        // So that the first request already finds the keys that are there; a store that is away is told elsewhere.
+        let listed = vault.list().await;
+        let mut keys = Keys::new(Some(vault.clone()), config.api_key.clone(), clock.clone());
+        let mut simulation = None;
+        if !keys.any() && config.simulate_without_key {
+            listed.map_err(|_| StartError::KeysUnknown)?;
+            let simulated = Simulation::start().await.map_err(StartError::Simulation)?;
+            (client.base_url, client.authorities) = (simulated.url(), None);
+            keys = Keys::simulated(vault.clone(), clock.clone());
+            notes.keyring = Arc::new(notes.keyring.simulated());
+            simulation = Some(simulated);
+            tracing::warn!(
+                "SIMULATED weather: there is no key of OpenWeatherMap, so this process makes it up \
+                 (upstream.simulate_without_key). For the real one set upstream.api_key (OPENWEATHERMAP_API_KEY with \
+                 docker compose) and start again"
+            );
+        } else if !keys.any() {
+            tracing::warn!(
+                "there is no upstream.api_key, and no key in the vault: only what is in the store is answered until \
+                 `stratus credential put openweathermap`"
+            );
+        }
+        Ok(Self { client: OpenWeatherMap::new(client, clock)?, keys, notes, simulation })
+    }
+}
+
 /// A service that is ready to run.
 pub struct App {
     listeners: Listeners,
@@ -128,6 +178,8 @@ pub struct App {
     reloading: Reloading,
     stopping: CancellationToken,
     hurrying: CancellationToken,
+    /// Ends with the service.
+    _simulation: Option<Simulation>,
 }
 
 impl App {
@@ -139,18 +191,25 @@ impl App {
     pub async fn start(config: Config, listeners: Listeners, clock: Clock) -> Result<Self, StartError> {
         let started = Instant::now();
         let metrics = Metrics::new();
-        let client = Arc::new(OpenWeatherMap::new(config.upstream.client, clock.clone())?);
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
         let keyring = config.keyring;
         let notes = Notebook { store, keyring, clock: clock.clone() };
         let limits = limits::Limits::new(notes.clone(), config.upstream.budget.max_replicas, Arc::clone(&metrics));
         let guard = Guard::new(config.access, limits, clock);
         let vault = Vault::start(notes.clone());
-        let keys = Keys::new(Some(vault.clone()), config.upstream.api_key, notes.clock.clone());
-        let upstream = Upstream::new(client, keys, config.upstream.budget, notes.clone(), Arc::clone(&metrics));
-        let upstream = Arc::new(upstream);
+        // An error would mean that the store is gone, and it is held here.
+        let _ = notes.store.state().wait_for(|state| *state != StoreState::Connecting).await;
+        if let Some(Advice { what, fix }) = notes.store.refusal() {
+            return Err(StartError::Privileges { what, fix });
+        }
+        let Asked { client, keys, notes, simulation } = Asked::find(&config.upstream, &vault, notes).await?;
+        let budget = config.upstream.budget;
+        let upstream = Arc::new(Upstream::new(Arc::new(client), keys, budget, notes.clone(), Arc::clone(&metrics)));
         let source = Arc::clone(&upstream);
-        let cache = Cache::start(config.cache, notes.clone(), source, Arc::clone(&metrics));
+        let cache = Cache::start(config.cache, notes, source, Arc::clone(&metrics));
         let (stopping, hurrying) = (CancellationToken::new(), CancellationToken::new());
         let reloading = config.reloader.start();
         let admin = AdminState {
@@ -164,23 +223,18 @@ impl App {
             started,
             wrong_tokens: WrongTokens::default(),
         };
-        for warning in &config.warnings {
-            tracing::warn!("{warning}");
-        }
-        // An error would mean that the store is gone, and it is held here.
-        let _ = cache.store_state().wait_for(|state| *state != StoreState::Connecting).await;
-        if let Some(Advice { what, fix }) = notes.store.refusal() {
-            return Err(StartError::Privileges { what, fix });
-        }
-        // So that the first request already finds the keys that are there; a store that is away is told elsewhere.
-        let _ = vault.list().await;
-        if !(admin.upstream)().key {
-            tracing::warn!(
-                "there is no upstream.api_key, and no key in the vault: only what is in the store is answered until \
-                 `stratus credential put openweathermap`"
-            );
-        }
-        Ok(Self { listeners, server: config.server, guard, cache, metrics, admin, reloading, stopping, hurrying })
+        Ok(Self {
+            listeners,
+            server: config.server,
+            guard,
+            cache,
+            metrics,
+            admin,
+            reloading,
+            stopping,
+            hurrying,
+            _simulation: simulation,
+        })
     }
 
     /// Where apps reach it.

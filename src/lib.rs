@@ -27,7 +27,7 @@
 //!
 //! # Who knows whom
 //!
-//! `main → cli → app → all`. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
+//! `main → cli → app → all`; of `demo`, `app` takes the simulated upstream for a service that has no key and may do without. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
 //! store, which all replicas share, and the sealing but no HTTP server; `credentials` is the vault from which `upstream` has
 //! its keys, and into which `http` puts them; `crypto` knows only bytes; `weather` are the words they share and does no I/O.
 //! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache. `rights` is the one list of

@@ -29,7 +29,22 @@ const ARROWS: [(&str, &[&str]); 21] = [
             "weather",
         ],
     ),
-    ("app", &["cache", "clock", "config", "credentials", "http", "limits", "reload", "store", "telemetry", "upstream"]),
+    (
+        "app",
+        &[
+            "cache",
+            "clock",
+            "config",
+            "credentials",
+            "demo",
+            "http",
+            "limits",
+            "reload",
+            "store",
+            "telemetry",
+            "upstream",
+        ],
+    ),
     (
         "config",
         &["cache", "certificate", "consumers", "crypto", "http", "reload", "secret", "store", "telemetry", "upstream"],

@@ -284,6 +284,7 @@ fn report() -> UpstreamReport {
     let window = WindowReport { limit: 60, left: 60 };
     UpstreamReport {
         key: true,
+        simulated: false,
         breaker: BreakerReport { state: "admitting", reason: None, retry_in_secs: None },
         budget: BudgetReport { minute: window, day: None, month: None, own_part_only: false },
         adaptive_factor: 1.0,

@@ -153,6 +153,7 @@ async fn upstream(report: &mut Report, config: Config) {
         Err(error) => return report.add("upstream", Err(advice(error.to_string(), "a PEM file of those to trust"))),
         Ok(client) => client,
     };
+    let simulates = config.upstream.simulate_without_key;
     let (key, examined) = ask(&client, config).await;
     let verdict = match &examined {
         Ok(seen) if seen.is_weather => Ok("reachable, and it takes the key".to_owned()),
@@ -166,6 +167,11 @@ async fn upstream(report: &mut Report, config: Config) {
             "wait, or get a plan with more: https://openweathermap.org/price",
         )),
         Ok(seen) => Err(advice(format!("answers with status {}", seen.status), "is upstream.base_url right?")),
+        Err(SourceError::NoKey) if simulates => {
+            Ok("there is no key, so the weather is SIMULATED; for the real one give \
+             upstream.api_key_file: https://openweathermap.org/appid"
+                .to_owned())
+        }
         Err(SourceError::NoKey) => Err(advice(
             "there is no key to ask with",
             "give upstream.api_key_file; keys: https://openweathermap.org/appid",

@@ -33,6 +33,9 @@ pub(super) async fn put(sources: Sources, id: &str, ttl_secs: u64, arguments: &[
     }
     let reference = answer["reference"].as_str().unwrap_or_default();
     say(format!("{id}: {reference}, ends in {} s", answer["expires_in_secs"]));
+    if let Some(note) = answer["note"].as_str() {
+        say(format!("note: {note}"));
+    }
     Ok(())
 }
 

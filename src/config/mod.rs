@@ -226,6 +226,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
     let authorities = authorities.and_then(|path| reader.live("upstream.ca_file", move || Authorities::read(&path)));
     let max_body_bytes = reader.number("upstream.max_body_bytes", 1_024..=64 * 1024 * 1024);
     let api_key = reader.live_secret("upstream.api_key");
+    let simulate_without_key = reader.get("upstream.simulate_without_key");
     let client = ClientConfig {
         authorities,
         connect_timeout: reader.millis("upstream.connect_timeout_ms"),
@@ -234,7 +235,7 @@ fn upstream(reader: &mut Reader) -> Option<UpstreamConfig> {
         base_url: base_url?,
     };
     let budget = budget(reader, client.connect_timeout);
-    Some(UpstreamConfig { client, api_key, budget })
+    Some(UpstreamConfig { client, api_key, simulate_without_key, budget })
 }
 
 fn budget(reader: &mut Reader, connect_timeout: Duration) -> BudgetConfig {

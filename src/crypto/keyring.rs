@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `stratus/v2/seal` | XAES-256-GCM of records |
 //! | `stratus/v2/name` | HMAC-SHA-256 (RFC 2104) names of records |
+//! | `stratus/v2/simulated-name` | the same for a service that makes its weather up |
 //! | `stratus/v2/credential` | XAES-256-GCM of credentials |
 //! | `stratus/v2/reference` | HMAC-SHA-256 of what people see of a credential |
 
@@ -42,6 +43,13 @@ impl RecordName {
 
 /// Bytes of the tag that names of one group have in common. It need not be unlike any other, only be the same.
 const TAG_BYTES: usize = 6;
+/// What is real and what is made up lie in one store, each under names that the other never looks at.
+#[derive(Debug, Clone, Copy)]
+enum Realm {
+    Real,
+    Simulated,
+}
+
 /// Bytes of a reference to a credential: enough that no two of a vault are the same.
 const REFERENCE_BYTES: usize = 6;
 
@@ -51,6 +59,7 @@ pub(super) struct Key {
     records: Xaes256Gcm,
     credentials: Xaes256Gcm,
     naming: Zeroizing<[u8; KEY_BYTES]>,
+    naming_simulated: Zeroizing<[u8; KEY_BYTES]>,
     referring: Zeroizing<[u8; KEY_BYTES]>,
     sealed: AtomicU64,
     opened: AtomicU64,
@@ -72,6 +81,7 @@ impl Key {
             records: Xaes256Gcm::new(&derived("stratus/v2/seal")),
             credentials: Xaes256Gcm::new(&derived("stratus/v2/credential")),
             naming: derived("stratus/v2/name"),
+            naming_simulated: derived("stratus/v2/simulated-name"),
             referring: derived("stratus/v2/reference"),
             sealed,
             opened,
@@ -87,16 +97,23 @@ impl Key {
         }
     }
 
-    fn name(&self, subject: &str) -> RecordName {
-        let digest = hmac(&self.naming, &[subject.as_bytes()]);
-        RecordName(format!("{NAME_PREFIX}{}", URL_SAFE_NO_PAD.encode(digest)))
+    fn name(&self, realm: Realm, subject: &str) -> RecordName {
+        RecordName(format!("{NAME_PREFIX}{}", URL_SAFE_NO_PAD.encode(self.digest(realm, subject))))
     }
 
     /// What stands in the braces is all that a Redis Cluster looks at to find a place for it.
-    fn name_together(&self, group: &str, subject: &str) -> RecordName {
-        let (tag, digest) = (hmac(&self.naming, &[group.as_bytes()]), hmac(&self.naming, &[subject.as_bytes()]));
+    fn name_together(&self, realm: Realm, group: &str, subject: &str) -> RecordName {
+        let (tag, digest) = (self.digest(realm, group), self.digest(realm, subject));
         let (tag, digest) = (URL_SAFE_NO_PAD.encode(&tag[..TAG_BYTES]), URL_SAFE_NO_PAD.encode(digest));
         RecordName(format!("{NAME_PREFIX}{{{tag}}}{digest}"))
+    }
+
+    fn digest(&self, realm: Realm, text: &str) -> [u8; 32] {
+        let naming = match realm {
+            Realm::Real => &self.naming,
+            Realm::Simulated => &self.naming_simulated,
+        };
+        hmac(naming, &[text.as_bytes()])
     }
 
     /// Whether both were derived from one master key.
@@ -146,6 +163,12 @@ pub struct KeyUse {
 
 /// The keys, the sealing one first. They can be replaced while the ring is in use. `Debug` shows ids only.
 pub struct Keyring {
+    held: Arc<Held>,
+    realm: Realm,
+}
+
+/// The keys, for the rings of both realms.
+struct Held {
     keys: ArcSwap<Vec<Arc<Key>>>,
     /// How often they were replaced.
     version: AtomicU64,
@@ -193,7 +216,16 @@ impl Keyring {
     }
 
     fn of(keys: Vec<Arc<Key>>) -> Self {
-        Self { keys: ArcSwap::from_pointee(keys), version: AtomicU64::new(0) }
+        let held = Held { keys: ArcSwap::from_pointee(keys), version: AtomicU64::new(0) };
+        Self { held: Arc::new(held), realm: Realm::Real }
+    }
+
+    /// The same keys, also when they are replaced, by which everything has another name: for a service that makes its weather
+    /// up. Nothing that it leaves in the store is ever found by a real one, nor the other way round; and since the name of
+    /// a record is sealed with it, none opens that somebody moved.
+    #[must_use]
+    pub fn simulated(&self) -> Self {
+        Self { held: Arc::clone(&self.held), realm: Realm::Simulated }
     }
 
     /// A ring with one fresh random key.
@@ -212,27 +244,27 @@ impl Keyring {
     /// # Errors
     /// An id would mean another key than before: records sealed with the old one could not be told from changed ones.
     pub fn replace(&self, new: &Self) -> Result<(), KeyFault> {
-        let old = self.keys.load();
+        let old = self.held.keys.load();
         let keep = |key: &Arc<Key>| match old.iter().find(|known| known.id == key.id) {
             Some(known) if known.is_same_as(key) => Ok(Arc::clone(known)),
             Some(_) => Err(KeyFault::Changed(key.id.clone())),
             None => Ok(Arc::clone(key)),
         };
-        let keys = new.keys.load().iter().map(keep).collect::<Result<_, _>>()?;
-        self.keys.store(Arc::new(keys));
+        let keys = new.held.keys.load().iter().map(keep).collect::<Result<_, _>>()?;
+        self.held.keys.store(Arc::new(keys));
         // After the keys: names made at this version are those of these keys or of later ones.
-        self.version.fetch_add(1, Ordering::AcqRel);
+        self.held.version.fetch_add(1, Ordering::AcqRel);
         Ok(())
     }
 
     /// Changes whenever the keys are replaced.
     pub fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
+        self.held.version.load(Ordering::Acquire)
     }
 
     /// The ids, the sealing key's first.
     pub fn ids(&self) -> Vec<String> {
-        self.keys.load().iter().map(|key| key.id.clone()).collect()
+        self.held.keys.load().iter().map(|key| key.id.clone()).collect()
     }
 
     /// What each key was used for by this process, the sealing one first.
@@ -244,18 +276,19 @@ impl Keyring {
             opened: key.opened.load(Ordering::Relaxed),
             last_end_ms: key.last_end_ms.load(Ordering::Relaxed),
         };
-        self.keys.load().iter().enumerate().map(of).collect()
+        self.held.keys.load().iter().enumerate().map(of).collect()
     }
 
     /// What a record about `subject` is called, under each key: new records take the first name, the others are where
     /// records sealed before the last rotation still lie. At least one.
     pub fn names(&self, subject: &str) -> Vec<RecordName> {
-        self.keys.load().iter().map(|key| key.name(subject)).collect()
+        self.held.keys.load().iter().map(|key| key.name(self.realm, subject)).collect()
     }
 
     /// The same for what has to be in one place with the rest of its `group`, so that all of it is lost or nothing is.
     pub fn names_together(&self, group: &str, subject: &str) -> Vec<RecordName> {
-        self.keys.load().iter().map(|key| key.name_together(group, subject)).collect()
+        let keys = self.held.keys.load();
+        keys.iter().map(|key| key.name_together(self.realm, group, subject)).collect()
     }
 
     /// What people and logs see of the secret `secret` that is known as `id`, under the key that seals: it tells secrets
@@ -270,11 +303,11 @@ impl Keyring {
 
     /// The key that seals.
     pub(super) fn sealing(&self) -> Arc<Key> {
-        Arc::clone(&self.keys.load()[0])
+        Arc::clone(&self.held.keys.load()[0])
     }
 
     pub(super) fn by_id(&self, id: &[u8]) -> Option<Arc<Key>> {
-        self.keys.load().iter().find(|key| key.id.as_bytes() == id).cloned()
+        self.held.keys.load().iter().find(|key| key.id.as_bytes() == id).cloned()
     }
 }
 
@@ -319,6 +352,25 @@ mod tests {
         assert_eq!((tag(&one[0]), tag(&one[1])), (tag(&other[0]), tag(&other[1])));
         assert!(one[0] != other[0] && tag(&one[0]) != tag(&one[1]));
         assert_ne!(tag(&one[0]), tag(&ring.names_together("else", "one")[0]));
+    }
+
+    #[test]
+    fn nothing_has_the_same_name_in_both_realms_and_neither_opens_what_was_moved_from_the_other() {
+        let real = ring(&[line("a", 1), line("b", 2)]);
+        let simulated = real.simulated();
+        let names = |ring: &Keyring| ring.names("london");
+        assert_eq!(names(&simulated), names(&ring(&[line("a", 1), line("b", 2)]).simulated()), "replicas meet there");
+        assert!(names(&simulated).iter().all(|name| !names(&real).contains(name)));
+
+        let times = Times { fetched_at_ms: 1, expires_at_ms: 9 };
+        let (made_up, measured) = (simulated.names("london").remove(0), real.names("london").remove(0));
+        let sealed = simulated.seal(&made_up, times, b"w", Padding::Record).unwrap();
+        assert_eq!(simulated.open(&made_up, &sealed, 2).unwrap().content, b"w");
+        real.open(&measured, &sealed, 2).unwrap_err();
+
+        real.replace(&ring(&[line("c", 3), line("a", 1)])).unwrap();
+        assert_eq!((simulated.ids(), simulated.version()), (real.ids(), real.version()), "they are the same keys");
+        assert!(names(&simulated).contains(&made_up));
     }
 
     #[test]

@@ -10,7 +10,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use tempfile::TempDir;
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use url::Url;
 
 use crate::config::Sources;
 use crate::http::{self, Limits};
@@ -36,12 +37,38 @@ pub enum DemoError {
     Redis(#[from] redis_server::Error),
 }
 
+/// A simulated OpenWeatherMap on a port of loopback, until this is dropped.
+#[derive(Debug)]
+pub struct Simulation {
+    address: SocketAddr,
+    _running: DropGuard,
+}
+
+impl Simulation {
+    /// Starts it; needs a Tokio runtime.
+    ///
+    /// # Errors
+    /// There is no port to listen on.
+    pub async fn start() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let stopping = CancellationToken::new();
+        let limits = Limits { max_connections: CONNECTIONS, ..Limits::default() };
+        tokio::spawn(http::serve(listener, simulated::router(), limits, stopping.clone()));
+        Ok(Self { address, _running: stopping.drop_guard() })
+    }
+
+    /// What `upstream.base_url` is to be.
+    pub fn url(&self) -> Url {
+        Url::parse(&format!("http://{}", self.address)).expect("an address is a host and a port")
+    }
+}
+
 /// What the demo adds to the service.
 #[derive(Debug)]
 pub struct Demo {
-    upstream: SocketAddr,
+    upstream: Simulation,
     redis: Option<(RedisServer, TempDir)>,
-    stopping: CancellationToken,
 }
 
 impl Demo {
@@ -51,18 +78,13 @@ impl Demo {
     /// There is no redis-server to start, or no room for its files.
     pub async fn start(with_redis: bool) -> Result<Self, DemoError> {
         let redis = if with_redis { Some(private_redis().await?) } else { None };
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        let upstream = listener.local_addr()?;
-        let stopping = CancellationToken::new();
-        let limits = Limits { max_connections: CONNECTIONS, ..Limits::default() };
-        tokio::spawn(http::serve(listener, simulated::router(), limits, stopping.clone()));
-        Ok(Self { upstream, redis, stopping })
+        Ok(Self { upstream: Simulation::start().await?, redis })
     }
 
     /// The configuration of a service on top of it. The environment does not count: a demo is the same everywhere.
     pub fn sources(&self) -> Sources {
         let mut settings = vec![
-            ("upstream.base_url", format!("http://{}", self.upstream)),
+            ("upstream.base_url", self.upstream.url().to_string()),
             ("upstream.api_key", "simulated".to_owned()),
             // Nobody is blocked by a simulation, and nobody else has this account.
             ("upstream.budget_per_minute", BUDGET_PER_MINUTE.to_string()),
@@ -105,7 +127,6 @@ impl Demo {
 
     /// Stops what was started and removes its files.
     pub async fn stop(self) {
-        self.stopping.cancel();
         if let Some((mut server, _dir)) = self.redis {
             server.stop().await;
         }

@@ -25,6 +25,10 @@ struct Put {
     ttl_secs: Option<u64>,
 }
 
+/// What an operator is told who puts a key for OpenWeatherMap while the weather is made up.
+const NOT_YET: &str =
+    "the weather is SIMULATED until Stratus is started again; from then on a key of openweathermap is used";
+
 type IdRejected = Result<Path<String>, PathRejection>;
 
 fn id(path: IdRejected) -> Result<Id, Problem> {
@@ -49,8 +53,13 @@ pub(super) async fn put(
         replaced,
         "a credential was put by an operator"
     );
+    let mut body = shown(&state, &credential);
+    if (state.upstream)().simulated {
+        tracing::warn!("{NOT_YET}");
+        body["note"] = NOT_YET.into();
+    }
     let status = if replaced { StatusCode::OK } else { StatusCode::CREATED };
-    Ok((status, private(shown(&state, &credential))).into_response())
+    Ok((status, private(body)).into_response())
 }
 
 pub(super) async fn look_up(State(state): State<AdminState>, path: IdRejected) -> Result<Response, Problem> {

@@ -5,8 +5,10 @@ use serde::Serialize;
 /// How it stands with the upstream.
 #[derive(Debug, Clone, Serialize)]
 pub struct UpstreamReport {
-    /// There is a key to ask with.
+    /// There is a key to ask OpenWeatherMap with.
     pub key: bool,
+    /// The weather is made up by this process.
+    pub simulated: bool,
     /// Whether it is called at all.
     pub breaker: BreakerReport,
     /// How many calls are left.

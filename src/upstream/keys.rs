@@ -25,6 +25,8 @@ const ASIDE: Duration = Duration::from_mins(10);
 /// The keys.
 pub struct Keys {
     vault: Option<Vault>,
+    /// Whose credentials of the vault are used; nobody's where the upstream is simulated.
+    service: Option<&'static str>,
     configured: Option<Live<SecretString>>,
     clock: Clock,
     turn: AtomicUsize,
@@ -92,11 +94,30 @@ impl Key {
 impl Keys {
     /// Those of the vault, if there is one, and that of the configuration.
     pub fn new(vault: Option<Vault>, configured: Option<Live<SecretString>>, clock: Clock) -> Self {
-        Self { vault, configured, clock, turn: AtomicUsize::new(0), aside: Mutex::default(), seen: Mutex::default() }
+        Self {
+            vault,
+            service: Some(SERVICE),
+            configured,
+            clock,
+            turn: AtomicUsize::new(0),
+            aside: Mutex::default(),
+            seen: Mutex::default(),
+        }
+    }
+
+    /// For a simulated upstream, which takes any. What is in `vault` is shown and not used: it belongs to the real one.
+    pub fn simulated(vault: Vault, clock: Clock) -> Self {
+        let any = Live::new(SecretString::from("simulated"));
+        Self { service: None, ..Self::new(Some(vault), Some(any), clock) }
+    }
+
+    /// Whether they are for a simulated upstream.
+    pub(super) fn is_simulated(&self) -> bool {
+        self.service.is_none()
     }
 
     /// Whether there is one at all.
-    pub(super) fn any(&self) -> bool {
+    pub fn any(&self) -> bool {
         self.configured.is_some() || !self.entries().is_empty()
     }
 
@@ -175,9 +196,9 @@ impl Keys {
         let Some(vault) = &self.vault else { return Vec::new() };
         let (now_ms, now) = (vault.now_ms(), self.clock.instant());
         let state = |entry: &Credential| match entry.id.service() {
-            SERVICE if self.is_aside(entry, now) => "put_aside",
-            SERVICE => "in_use",
-            _ => "unused",
+            service if Some(service) != self.service => "unused",
+            _ if self.is_aside(entry, now) => "put_aside",
+            _ => "in_use",
         };
         let report = |entry: Arc<Credential>| CredentialReport {
             id: entry.id.to_string(),
@@ -190,7 +211,7 @@ impl Keys {
 
     fn entries(&self) -> Vec<Arc<Credential>> {
         let mut entries = self.vault.as_ref().map(Vault::view).unwrap_or_default();
-        entries.retain(|entry| entry.id.service() == SERVICE);
+        entries.retain(|entry| Some(entry.id.service()) == self.service);
         entries
     }
 

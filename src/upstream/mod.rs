@@ -46,6 +46,8 @@ pub struct UpstreamConfig {
     pub client: ClientConfig,
     /// The key to ask with when there is none in the vault.
     pub api_key: Option<Live<SecretString>>,
+    /// Without either key at start, make the weather up and say so.
+    pub simulate_without_key: bool,
     /// How often it may be called.
     pub budget: BudgetConfig,
 }
@@ -234,7 +236,8 @@ impl Upstream {
         let breaker = self.breaker.state(self.clock.instant());
         let left = self.budget.left();
         UpstreamReport {
-            key: self.keys.any(),
+            key: self.keys.any() && !self.keys.is_simulated(),
+            simulated: self.keys.is_simulated(),
             credentials: self.keys.report(),
             breaker: BreakerReport {
                 state: breaker.state.as_str(),

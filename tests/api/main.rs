@@ -32,6 +32,7 @@ mod rolling;
 mod rotation;
 mod secrecy;
 mod security;
+mod simulated;
 mod skew;
 mod staleness;
 mod topologies;

@@ -87,6 +87,15 @@ fn a_missing_key_is_told_though_the_service_would_start() {
 }
 
 #[test]
+fn a_missing_key_is_no_fault_where_the_weather_is_simulated_then() {
+    let upstream = Upstream::simulated();
+    let ran = check(&settings(&upstream.url()).set("upstream.api_key", "").set("upstream.simulate_without_key", true));
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    let line = ran.stdout.lines().find(|line| line.starts_with("ok    upstream: ")).expect("a line");
+    assert!(line.contains("SIMULATED") && line.contains("upstream.api_key_file"), "{line}");
+}
+
+#[test]
 fn an_authority_that_is_no_certificate_is_told_and_refused() {
     let (folder, upstream) = (Folder::new(), Upstream::simulated());
     let file = folder.write("ca.crt", "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n");
