@@ -1,3 +1,4 @@
+# shellcheck shell=bash disable=SC2034,SC2154 # names are set here for those who read this file, and the other way round
 # What scripts/check-manifests and scripts/check-alerts share: the tools that they install, all below target/check.
 readonly TOOLS=$PWD/target/check
 
@@ -50,7 +51,7 @@ need_promtool() {
   command -v apt-get >/dev/null || fail "there is no promtool: install Prometheus, then try again"
   mkdir -p "$work/deb"
   (
-    cd "$work/deb"
+    cd "$work/deb" || exit
     apt-get download -q prometheus >"$work/out" 2>&1 || { as_root apt-get update -q && apt-get download -q prometheus; } >&2
     dpkg-deb --extract prometheus_*.deb .
   )
