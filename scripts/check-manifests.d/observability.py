@@ -1,6 +1,7 @@
 """Holds alerts, dashboard and Kubernetes' PrometheusRule to the metrics that src/telemetry registers and docs/operations.md tells.
 
-One line a check; exit code 1 if one failed. With --write the PrometheusRule is made of alerts.yml first.
+One line a check; exit code 1 if one failed. With --write the PrometheusRule is made of alerts.yml first. With --queries it only
+prints the queries of the dashboard as recording rules, for promtool to parse.
 """
 
 import json
@@ -146,7 +147,18 @@ def check_alerts(report, rules, names, rows, docs):
         report.check(f"{alert} of the docs is in alerts.yml", False)
 
 
+def print_queries():
+    rules = []
+    for what, query in queries(json.loads(DASHBOARD.read_text())):
+        if what.startswith("panel"):
+            query = query.replace("$__rate_interval", "1m").replace("$instance", ".*")
+            rules.append({"record": f"query:{len(rules)}", "expr": query})
+    print(yaml.safe_dump({"groups": [{"name": "dashboard", "rules": rules}]}))
+
+
 def main():
+    if "--queries" in sys.argv:
+        return print_queries()
     if "--write" in sys.argv:
         text = ALERTS.read_text()
         groups = text[text.index("groups:"):]
