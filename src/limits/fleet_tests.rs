@@ -190,7 +190,7 @@ async fn a_steady_caller_gets_nine_tenths_through_one_replica_or_several() {
             fleet.steady(per_minute, 10 * MINUTE).await;
             let used = fleet.used(MINUTE, 10 * MINUTE);
             // Of few requests on many replicas each sees little of the others, and counts what it sees for longer.
-            let least = if per_minute < 60 && wrong_by.len() > 2 { 0.85 } else { 0.90 };
+            let least = if per_minute < 60 && wrong_by.len() > 2 { 0.80 } else { 0.90 };
             assert!(used >= least, "{used} of {per_minute} through {wrong_by:?}");
             assert!(fleet.most_in_a_minute() <= per_minute);
         }

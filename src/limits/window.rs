@@ -263,7 +263,8 @@ mod tests {
 
     #[test]
     fn numbers_of_a_store_that_lies_are_too_large_for_nothing() {
-        let (terms, now_ms) = (Terms::shared(600, 2), 1_000_000_000);
+        // A bucket has just begun.
+        let (terms, now_ms) = (Terms::shared(600, 2), 999_999_000);
         let mut window = Window::new(now_ms);
         let now = window.turn_to(now_ms);
         window.assume(now, now, &terms);
