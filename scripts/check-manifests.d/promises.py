@@ -40,14 +40,14 @@ def settings_known():
 
 
 def written_by_init():
-    """The files that `stratus init` writes, and those of them that Redis gets."""
-    text = source("src/provision/mod.rs")
-    names = dict(re.findall(r'^const (\w+): &str = "([^"]+)";', text, re.MULTILINE))
+    """The files that `stratus init` writes for one Redis, and those of them that this Redis gets."""
+    text, logins = source("src/provision/mod.rs"), source("src/provision/logins.rs")
+    names = dict(re.findall(r'const (\w+): &str = "([^"]+)";', text + logins))
     leaves = re.findall(r'\("(\w+)", Role::', text)
     files = {f"{name}.{end}" for name in [*leaves, names["CA"]] for end in ("crt", "key")}
-    files |= {name for key, name in names.items() if key != "CA"}
-    redis = re.search(r"const FOR_REDIS: [^=]+= \[([^\]]+)\]", text)[1]
-    return files, {names.get(word.strip('" '), word.strip('" ')) for word in redis.split(",")}
+    files |= {names[key] for key in ("ENCRYPTION_KEYS", "ADMIN_TOKEN", "REDIS_USERS", "REDIS_PASSWORD")}
+    redis = re.search(r"FOR_REDIS: \[&str; \d\] = \[([^\]]*)\]", text).group(1)
+    return files, {word.strip('" ') for word in redis.split(",")} | {names["REDIS_USERS"]}
 
 
 def quantity(text):
