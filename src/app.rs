@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::credentials::Vault;
 use crate::demo::Simulation;
-use crate::http::{self, AdminState, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
+use crate::http::{self, AdminState, BACKLOG, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
@@ -49,10 +49,6 @@ pub enum StartError {
 
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
-
-/// Connections that may wait in the kernel to be accepted. With fewer, a crowd of newcomers keeps others out for a second:
-/// that is when a client tries again.
-const BACKLOG: u32 = 4_096;
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -275,7 +271,8 @@ impl App {
     /// Serves until it is stopped. Then it is not ready any more, and:
     ///
     /// 1. for `server.shutdown_delay_secs` callers are still let in and answered, each told to go elsewhere after that;
-    /// 2. there are no new connections, idle ones are closed, and requests in flight finish within `server.drain_secs`;
+    /// 2. there are no new connections, idle ones are closed, requests in flight finish within `server.drain_secs`, and so does
+    ///    the first request of who had connected before and asks soon;
     /// 3. last the operators' listener closes, which has answered all the time.
     ///
     /// Gives whether all requests finished.
