@@ -18,7 +18,7 @@ from report import Report
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 # What one connection takes (docs/armour.md), idle memory and the meters of addresses (docs/access.md), in bytes.
-CONNECTION, IDLE, METERS = 30_000, 10_000_000, 32 << 20
+CONNECTION, IDLE, METERS = 30_000, 10_000_000, 36 << 20
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
@@ -40,14 +40,16 @@ def settings_known():
 
 
 def written_by_init():
-    """The files that `stratus init` writes, and those of them that Redis gets."""
-    text = source("src/provision/mod.rs")
-    names = dict(re.findall(r'^const (\w+): &str = "([^"]+)";', text, re.MULTILINE))
-    leaves = re.findall(r'\("(\w+)", Role::', text)
-    files = {f"{name}.{end}" for name in [*leaves, names["CA"]] for end in ("crt", "key")}
-    files |= {name for key, name in names.items() if key != "CA"}
-    redis = re.search(r"const FOR_REDIS: [^=]+= \[([^\]]+)\]", text)[1]
-    return files, {names.get(word.strip('" '), word.strip('" ')) for word in redis.split(",")}
+    """The files that `stratus init` writes, and those of them that Redis gets: the lists that its own tests hold it to."""
+    text = source("src/provision/mod.rs") + source("src/provision/logins.rs")
+    names = dict(re.findall(r'const (\w+): &str = "([^"]+)";', text))
+    tests = source("src/provision/tests.rs")
+
+    def files(pattern):
+        words = [word.strip() for word in re.search(pattern, tests)[1].split(",") if word.strip()]
+        return {word.strip('"') if word.startswith('"') else names[word] for word in words}
+
+    return files(r"const ALL: [^=]+= \[([^\]]+)\]"), files(r"let for_redis = \[([^\]]+)\]")
 
 
 def quantity(text):
@@ -211,9 +213,9 @@ def who_talks_to_whom(report, overlay, rows):
     for name, spec in policies.items():
         for rule in [*(spec.get("ingress") or []), *(spec.get("egress") or [])]:
             peers = rule.get("from") or rule.get("to")
-            report.check(f"{overlay.name}: {name} names whom it lets through", peers and all(peers))
+            report.check(f"{overlay.name}: {name} names whom it lets through", peers and all(map(is_named, peers)))
     blocks = [peer["ipBlock"] for rule in policies["stratus-to-upstream"]["egress"] for peer in rule["to"]]
-    for inside in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1", "::1", "fd00:ec2::254", "fe80::1"):
+    for inside in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.0.192", "127.0.0.1", "::1", "fd00:ec2::254", "fe80::1"):
         report.check(f"{overlay.name}: {inside} is no upstream", not reached(inside, blocks))
     for outside in ("1.1.1.1", "172.15.0.1", "203.0.114.1", "2606:4700::1111"):
         report.check(f"{overlay.name}: {outside} may be an upstream", reached(outside, blocks))
@@ -228,6 +230,12 @@ def who_talks_to_whom(report, overlay, rows):
         hosts = {rule["host"] for rule in ingress["spec"]["rules"]}
         report.check(f"{overlay.name}: the ingress has TLS", hosts == {host for tls in ingress["spec"]["tls"] for host in tls["hosts"]})
         report.check(f"{overlay.name}: behind an ingress there are trusted proxies", overlay.environment().get("STRATUS__SERVER__TRUSTED_PROXIES"))
+
+
+def is_named(peer):
+    """Whether a peer of a policy is somebody: a selector without a label, or none at all, is everybody."""
+    selectors = [selector for name, selector in peer.items() if name.endswith("Selector")]
+    return "ipBlock" in peer or bool(selectors) and all(any(selector.values()) for selector in selectors)
 
 
 def overlay_port(overlay, port):
