@@ -134,6 +134,11 @@ def pods_are_hardened(report, overlay):
 def secrets_are_files(report, overlay, known, secrets, init):
     files, for_redis = init
     for what, pod in overlay.pods():
+        given = {volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume}
+        own = f"{pod['serviceAccountName']}-secrets"
+        report.check(f"{what}: it sees its own secrets and no others", len(given) == 1 and all(name.startswith(own) for name in given))
+        projected = [volume["name"] for volume in pod.get("volumes", []) if "projected" in volume or "csi" in volume]
+        report.check(f"{what}: nothing brings it others by another way", not projected)
         for container in pod["containers"] + pod.get("initContainers", []):
             for variable in container.get("env", []):
                 report.check(f"{what}: {variable['name']} is no secret", "secretKeyRef" not in str(variable.get("valueFrom")))
@@ -165,8 +170,8 @@ def numbers_agree(report, overlay, known):
     delay, drain = int(settings.get("server.shutdown_delay_secs", 0)), int(settings["server.drain_secs"])
     pod = overlay.stratus()
     report.check(
-        f"{overlay.name}: the grace period is longer than shutdown_delay_secs and drain_secs",
-        pod["terminationGracePeriodSeconds"] > delay + drain and delay > 0,
+        f"{overlay.name}: the grace period is three seconds and more above shutdown_delay_secs and drain_secs",
+        pod["terminationGracePeriodSeconds"] >= delay + drain + 3 and delay > 0,
     )
     container = pod["containers"][0]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -211,6 +216,8 @@ def who_talks_to_whom(report, overlay, rows):
     deny = policies.get("default-deny")
     report.check(f"{overlay.name}: what no policy allows is refused", deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
     for name, spec in policies.items():
+        whose = {"matchLabels": {"app.kubernetes.io/name": name.split("-")[0]}}
+        report.check(f"{overlay.name}: {name} is for the pods that it is named after", name == "default-deny" or spec["podSelector"] == whose)
         for rule in [*(spec.get("ingress") or []), *(spec.get("egress") or [])]:
             peers = rule.get("from") or rule.get("to")
             report.check(f"{overlay.name}: {name} names whom it lets through", peers and all(map(is_named, peers)))
