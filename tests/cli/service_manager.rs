@@ -106,6 +106,19 @@ fn a_stop_that_comes_early_is_the_last_that_the_service_manager_is_told() {
 }
 
 #[test]
+fn nobody_is_told_that_the_service_is_ready_before_it_is_also_if_it_is_to_read_its_files_again_meanwhile() {
+    let (manager, redis) = (Manager::new(), Redis::start());
+    // Takes connections and never speaks: the start waits for it.
+    let silent = listening();
+    let settings = redis.settings().set("redis.url", format!("rediss://{}", address(&silent)));
+    let running = Running::start(&mut manager.command(&settings.set("redis.connect_timeout_ms", 1_000)));
+    let _held = silent.accept().expect("a connection");
+    running.signal("HUP");
+    let first = manager.next();
+    assert!(first[0] == "READY=1" && first[1].starts_with("STATUS="), "{first:?}");
+}
+
+#[test]
 fn the_service_manager_is_told_when_redis_goes_away_and_when_it_is_back() {
     const UP: &str = "STATUS=serving; Redis up";
     const AWAY: &str = "STATUS=serving; Redis away, answers come from memory and OpenWeatherMap";
