@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -49,6 +50,9 @@ pub enum StartError {
 
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
+/// How long their requests may take when callers have been answered: what waits for the end of the process has to know how
+/// long that can be, and what operators ask takes no time.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -273,7 +277,7 @@ impl App {
     /// 1. for `server.shutdown_delay_secs` callers are still let in and answered, each told to go elsewhere after that;
     /// 2. there are no new connections, idle ones are closed, requests in flight finish within `server.drain_secs`, and so does
     ///    the first request of who had connected before and asks soon;
-    /// 3. last the operators' listener closes, which has answered all the time.
+    /// 3. last the operators' listener closes, which has answered all the time, within two seconds.
     ///
     /// Gives whether all requests finished.
     pub async fn run(self) -> bool {
@@ -304,7 +308,8 @@ impl App {
             last_answers: self.stopping.clone(),
         };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
-        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain, ..Limits::default() };
+        let drain = self.server.drain.min(ADMIN_DRAIN);
+        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain, ..Limits::default() };
 
         let admin_stopping = CancellationToken::new();
         let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));
