@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::sync::watch;
@@ -14,7 +15,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::credentials::Vault;
 use crate::demo::Simulation;
-use crate::http::{self, AdminState, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
+use crate::http::{self, AdminState, BACKLOG, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
@@ -49,10 +50,9 @@ pub enum StartError {
 
 /// Operators' connections at most: scrapers, probes and a few people.
 const ADMIN_CONNECTIONS: usize = 256;
-
-/// Connections that may wait in the kernel to be accepted. With fewer, a crowd of newcomers keeps others out for a second:
-/// that is when a client tries again.
-const BACKLOG: u32 = 4_096;
+/// How long their requests may take when callers have been answered: what waits for the end of the process has to know how
+/// long that can be, and what operators ask takes no time.
+const ADMIN_DRAIN: Duration = Duration::from_secs(2);
 
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
@@ -275,8 +275,9 @@ impl App {
     /// Serves until it is stopped. Then it is not ready any more, and:
     ///
     /// 1. for `server.shutdown_delay_secs` callers are still let in and answered, each told to go elsewhere after that;
-    /// 2. there are no new connections, idle ones are closed, and requests in flight finish within `server.drain_secs`;
-    /// 3. last the operators' listener closes, which has answered all the time.
+    /// 2. there are no new connections, idle ones are closed, requests in flight finish within `server.drain_secs`, and so does
+    ///    the first request of who had connected before and asks soon;
+    /// 3. last the operators' listener closes, which has answered all the time, within two seconds.
     ///
     /// Gives whether all requests finished.
     pub async fn run(self) -> bool {
@@ -307,7 +308,8 @@ impl App {
             last_answers: self.stopping.clone(),
         };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
-        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain: self.server.drain, ..Limits::default() };
+        let drain = self.server.drain.min(ADMIN_DRAIN);
+        let admin_limits = Limits { max_connections: ADMIN_CONNECTIONS, drain, ..Limits::default() };
 
         let admin_stopping = CancellationToken::new();
         let admin = tokio::spawn(http::serve(self.listeners.admin, admin_routes, admin_limits, admin_stopping.clone()));

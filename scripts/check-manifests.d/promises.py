@@ -18,7 +18,7 @@ from report import Report
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "deploy/kubernetes"
 # What one connection takes (docs/armour.md), idle memory and the meters of addresses (docs/access.md), in bytes.
-CONNECTION, IDLE, METERS = 30_000, 10_000_000, 32 << 20
+CONNECTION, IDLE, METERS = 30_000, 10_000_000, 36 << 20
 UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 
 
@@ -40,14 +40,16 @@ def settings_known():
 
 
 def written_by_init():
-    """The files that `stratus init` writes for one Redis, and those of them that this Redis gets."""
-    text, logins = source("src/provision/mod.rs"), source("src/provision/logins.rs")
-    names = dict(re.findall(r'const (\w+): &str = "([^"]+)";', text + logins))
-    leaves = re.findall(r'\("(\w+)", Role::', text)
-    files = {f"{name}.{end}" for name in [*leaves, names["CA"]] for end in ("crt", "key")}
-    files |= {names[key] for key in ("ENCRYPTION_KEYS", "ADMIN_TOKEN", "REDIS_USERS", "REDIS_PASSWORD")}
-    redis = re.search(r"FOR_REDIS: \[&str; \d\] = \[([^\]]*)\]", text).group(1)
-    return files, {word.strip('" ') for word in redis.split(",")} | {names["REDIS_USERS"]}
+    """The files that `stratus init` writes, and those of them that Redis gets: the lists that its own tests hold it to."""
+    text = source("src/provision/mod.rs") + source("src/provision/logins.rs")
+    names = dict(re.findall(r'const (\w+): &str = "([^"]+)";', text))
+    tests = source("src/provision/tests.rs")
+
+    def files(pattern):
+        words = [word.strip() for word in re.search(pattern, tests)[1].split(",") if word.strip()]
+        return {word.strip('"') if word.startswith('"') else names[word] for word in words}
+
+    return files(r"const ALL: [^=]+= \[([^\]]+)\]"), files(r"let for_redis = \[([^\]]+)\]")
 
 
 def quantity(text):
@@ -132,6 +134,11 @@ def pods_are_hardened(report, overlay):
 def secrets_are_files(report, overlay, known, secrets, init):
     files, for_redis = init
     for what, pod in overlay.pods():
+        given = {volume["secret"]["secretName"] for volume in pod.get("volumes", []) if "secret" in volume}
+        own = f"{pod['serviceAccountName']}-secrets"
+        report.check(f"{what}: it sees its own secrets and no others", len(given) == 1 and all(name.startswith(own) for name in given))
+        projected = [volume["name"] for volume in pod.get("volumes", []) if "projected" in volume or "csi" in volume]
+        report.check(f"{what}: nothing brings it others by another way", not projected)
         for container in pod["containers"] + pod.get("initContainers", []):
             for variable in container.get("env", []):
                 report.check(f"{what}: {variable['name']} is no secret", "secretKeyRef" not in str(variable.get("valueFrom")))
@@ -163,8 +170,8 @@ def numbers_agree(report, overlay, known):
     delay, drain = int(settings.get("server.shutdown_delay_secs", 0)), int(settings["server.drain_secs"])
     pod = overlay.stratus()
     report.check(
-        f"{overlay.name}: the grace period is longer than shutdown_delay_secs and drain_secs",
-        pod["terminationGracePeriodSeconds"] > delay + drain and delay > 0,
+        f"{overlay.name}: the grace period is three seconds and more above shutdown_delay_secs and drain_secs",
+        pod["terminationGracePeriodSeconds"] >= delay + drain + 3 and delay > 0,
     )
     container = pod["containers"][0]
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -209,11 +216,13 @@ def who_talks_to_whom(report, overlay, rows):
     deny = policies.get("default-deny")
     report.check(f"{overlay.name}: what no policy allows is refused", deny == {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]})
     for name, spec in policies.items():
+        whose = {"matchLabels": {"app.kubernetes.io/name": name.split("-")[0]}}
+        report.check(f"{overlay.name}: {name} is for the pods that it is named after", name == "default-deny" or spec["podSelector"] == whose)
         for rule in [*(spec.get("ingress") or []), *(spec.get("egress") or [])]:
             peers = rule.get("from") or rule.get("to")
-            report.check(f"{overlay.name}: {name} names whom it lets through", peers and all(peers))
+            report.check(f"{overlay.name}: {name} names whom it lets through", peers and all(map(is_named, peers)))
     blocks = [peer["ipBlock"] for rule in policies["stratus-to-upstream"]["egress"] for peer in rule["to"]]
-    for inside in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "127.0.0.1", "::1", "fd00:ec2::254", "fe80::1"):
+    for inside in ("10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "192.0.0.192", "127.0.0.1", "::1", "fd00:ec2::254", "fe80::1"):
         report.check(f"{overlay.name}: {inside} is no upstream", not reached(inside, blocks))
     for outside in ("1.1.1.1", "172.15.0.1", "203.0.114.1", "2606:4700::1111"):
         report.check(f"{overlay.name}: {outside} may be an upstream", reached(outside, blocks))
@@ -228,6 +237,12 @@ def who_talks_to_whom(report, overlay, rows):
         hosts = {rule["host"] for rule in ingress["spec"]["rules"]}
         report.check(f"{overlay.name}: the ingress has TLS", hosts == {host for tls in ingress["spec"]["tls"] for host in tls["hosts"]})
         report.check(f"{overlay.name}: behind an ingress there are trusted proxies", overlay.environment().get("STRATUS__SERVER__TRUSTED_PROXIES"))
+
+
+def is_named(peer):
+    """Whether a peer of a policy is somebody: a selector without a label, or none at all, is everybody."""
+    selectors = [selector for name, selector in peer.items() if name.endswith("Selector")]
+    return "ipBlock" in peer or bool(selectors) and all(any(selector.values()) for selector in selectors)
 
 
 def overlay_port(overlay, port):

@@ -33,7 +33,8 @@ apt_install() {
 
 # Python with what the checks import, in a folder of its own. Sets `python`.
 need_python() {
-  python3 -m venv --help >/dev/null 2>&1 || apt_install python3 python3-venv
+  # Debian's python3 has venv without what it installs.
+  python3 -c 'import venv, ensurepip' 2>/dev/null || apt_install python3 python3-venv
   python=$TOOLS/python/bin/python
   local wanted="PyYAML==6.0.3 kubernetes-validate==1.37.0"
   [ "$(cat "$TOOLS/python/wanted" 2>/dev/null)" = "$wanted" ] && return

@@ -189,7 +189,11 @@ pub fn main() -> ExitCode {
     // Fails only if one is installed already, and then that one is used.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let outcome = match Cli::parse().command {
-        Command::Demo { listen, redis } => block_on(run::demo(listen, redis, &open)),
+        Command::Demo { listen, redis } => {
+            // Those that somebody opened for it are of no use to it, and not meant for its redis-server.
+            drop(inherited());
+            block_on(run::demo(listen, redis, &open))
+        }
         // Before there are threads: it takes what it has read out of the environment.
         Command::Serve(config) => match inherited() {
             Ok(sockets) => block_on(run::serve(config.sources(), sockets, &open)),

@@ -45,7 +45,7 @@ use direct::Direct;
 pub use direct::Routes;
 pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
-pub use listener::{Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
+pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
 pub use tls::{Tls, read_tls};

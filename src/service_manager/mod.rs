@@ -19,8 +19,19 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 /// A message that cannot be sent is one line in the log: the service goes on, and the service manager draws its conclusions.
 #[derive(Debug, Clone, Default)]
 pub struct ServiceManager {
-    /// Once it is told that the program stops, it is told nothing else: it would be taken back.
-    stopping: Arc<Mutex<bool>>,
+    told: Arc<Mutex<Told>>,
+}
+
+/// What the service manager was told of the program's life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    /// Nothing: it starts.
+    #[default]
+    Nothing,
+    /// That it serves.
+    Ready,
+    /// That it stops. It is told nothing else after that: it would be taken back.
+    Stopping,
 }
 
 impl ServiceManager {
@@ -31,38 +42,46 @@ impl ServiceManager {
 
     /// The service serves.
     pub fn ready(&self, status: &str) {
-        self.tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+        self.tell(Told::Ready, &[NotifyState::Ready, NotifyState::Status(status)]);
     }
 
     /// How the service is, in a few words that every user of the machine may read.
     pub fn status(&self, status: &str) {
-        self.tell(&[NotifyState::Status(status)]);
+        self.tell_while_ready(&[NotifyState::Status(status)]);
     }
 
     /// Files are being read again; [`ServiceManager::reloaded`] follows. systemd wants to know when this was said, since it
-    /// could be about an earlier request.
+    /// could be about an earlier request. Before the service serves neither is told: the second would say that it does.
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
-            Ok(now) => self.tell(&[NotifyState::Reloading, now]),
+            Ok(now) => self.tell_while_ready(&[NotifyState::Reloading, now]),
             Err(error) => tracing::debug!("no monotonic clock to tell the service manager the time by: {error}"),
         }
     }
 
     /// Files were read again.
     pub fn reloaded(&self) {
-        self.tell(&[NotifyState::Ready]);
+        self.tell_while_ready(&[NotifyState::Ready]);
     }
 
     /// The ordered end begins. Nothing is told after this but that the service is alive.
     pub fn stopping(&self, status: &str) {
-        self.tell(&[NotifyState::Stopping, NotifyState::Status(status)]);
-        *self.stopping.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.tell(Told::Stopping, &[NotifyState::Stopping, NotifyState::Status(status)]);
     }
 
-    fn tell(&self, states: &[NotifyState<'_>]) {
+    fn tell(&self, what: Told, states: &[NotifyState<'_>]) {
         // Held while it is sent, so that the last word is the last.
-        let stopping = self.stopping.lock().unwrap_or_else(PoisonError::into_inner);
-        if !*stopping {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told != Told::Stopping {
+            *told = what;
+            send(states);
+        }
+    }
+
+    /// Tells what is of interest only while the program serves.
+    fn tell_while_ready(&self, states: &[NotifyState<'_>]) {
+        let told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if *told == Told::Ready {
             send(states);
         }
     }

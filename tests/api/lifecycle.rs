@@ -69,6 +69,21 @@ async fn the_end_waits_for_nobody_longer_than_it_may() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_operators_request_that_hangs_does_not_hold_up_the_end() {
+    const TOKEN: &str = "0123456789abcdef0123456789abcdef";
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    let setup = Setup::memory(&upstream).set("admin.token", TOKEN).set("server.drain_secs", 600);
+    let service = setup.set("server.request_timeout_ms", 600_000).start().await;
+    let mut hanging = connect(service.admin).await;
+    let head = format!("POST /purge HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {TOKEN}\r\n");
+    let half = format!("{head}Content-Type: application/json\r\nContent-Length: 100\r\n\r\n{{");
+    hanging.write_all(half.as_bytes()).await.expect("it is taken");
+    // It has been taken in once what came behind it is answered.
+    assert_eq!(service.admin_get("/livez").await.status, 200);
+    timeout(PATIENCE, service.stop()).await.expect("an end in time");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_program_ends_well_on_sigterm_and_sigint_and_answers_what_is_in_flight() {
     for name in ["TERM", "INT"] {
         let gate = Gate::new();

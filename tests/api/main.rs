@@ -17,6 +17,7 @@ mod fleet;
 mod guards;
 mod harness;
 mod https;
+mod last_callers;
 mod leaks;
 mod least_privilege;
 mod lifecycle;

@@ -106,6 +106,19 @@ fn a_stop_that_comes_early_is_the_last_that_the_service_manager_is_told() {
 }
 
 #[test]
+fn nobody_is_told_that_the_service_is_ready_before_it_is_also_if_it_is_to_read_its_files_again_meanwhile() {
+    let (manager, redis) = (Manager::new(), Redis::start());
+    // Takes connections and never speaks: the start waits for it.
+    let silent = listening();
+    let settings = redis.settings().set("redis.url", format!("rediss://{}", address(&silent)));
+    let running = Running::start(&mut manager.command(&settings.set("redis.connect_timeout_ms", 1_000)));
+    let _held = silent.accept().expect("a connection");
+    running.signal("HUP");
+    let first = manager.next();
+    assert!(first[0] == "READY=1" && first[1].starts_with("STATUS="), "{first:?}");
+}
+
+#[test]
 fn the_service_manager_is_told_when_redis_goes_away_and_when_it_is_back() {
     const UP: &str = "STATUS=serving; Redis up";
     const AWAY: &str = "STATUS=serving; Redis away, answers come from memory and OpenWeatherMap";
@@ -207,11 +220,18 @@ impl Inheritable {
     /// The program with these as its file descriptors from 3 on, which a shell moves there and says that they are meant for it;
     /// `names` as in `LISTEN_FDNAMES`.
     fn command(&self, settings: &Settings, names: Option<&str>) -> Command {
-        let moves: String =
-            self.0.iter().zip(3..).map(|(socket, place)| format!(" {place}<&{}", socket.as_raw_fd())).collect();
+        let mut command = self.command_of("serve", names);
+        command.envs(settings.environment());
+        command
+    }
+
+    /// The same with these arguments.
+    fn command_of(&self, arguments: &str, names: Option<&str>) -> Command {
+        let moved = |(socket, place): (&OwnedFd, u32)| format!(" {place}<&{0} {0}<&-", socket.as_raw_fd());
+        let moves: String = self.0.iter().zip(3..).map(moved).collect();
         let mut shell = Command::new("bash");
-        shell.args(["-c", &format!("LISTEN_PID=$$ exec \"$0\" serve{moves}"), env!("CARGO_BIN_EXE_stratus")]);
-        shell.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default()).envs(settings.environment());
+        shell.args(["-c", &format!("LISTEN_PID=$$ exec \"$0\" {arguments}{moves}"), env!("CARGO_BIN_EXE_stratus")]);
+        shell.env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
         shell.env("LISTEN_FDS", self.0.len().to_string());
         names.into_iter().for_each(|names| {
             shell.env("LISTEN_FDNAMES", names);
@@ -290,6 +310,26 @@ fn sockets_of_another_process_are_left_alone() {
     let service = Service::start(&mut command);
     assert_ne!(service.public, address(&socket));
     drop(given);
+}
+
+#[test]
+fn sockets_that_are_there_are_not_handed_on_to_the_redis_server_of_the_demo() {
+    let folder = Folder::new();
+    let socket = listening();
+    let given = Inheritable::new(&[socket.as_fd()]);
+    let of = |pid: &str| std::fs::read_dir(format!("/proc/{pid}/fd")).expect("its files");
+    let opens = |pid: &str| -> Vec<_> { of(pid).filter_map(|file| file.ok()?.path().read_link().ok()).collect() };
+    let this = std::fs::read_link(format!("/proc/self/fd/{}", socket.as_raw_fd())).expect("a socket");
+    let mut demo = given.command_of("demo --redis --listen 127.0.0.1:0", None);
+    let mut running = Running::start(demo.env("TMPDIR", folder.path()));
+    running.line("listening");
+    let threads = std::fs::read_dir(format!("/proc/{}/task", running.id())).expect("threads").flatten();
+    let children = threads.flat_map(|thread| std::fs::read_to_string(thread.path().join("children")));
+    let children: String = children.collect();
+    assert_eq!(children.split_whitespace().count(), 1, "redis-server");
+    assert!(opens("self").contains(&this) && !opens(children.trim()).contains(&this));
+    running.signal("INT");
+    assert_eq!(running.end().code, Some(0));
 }
 
 #[test]

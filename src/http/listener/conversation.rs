@@ -20,7 +20,7 @@ use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -62,8 +62,9 @@ const NOT_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\
 const MAX_UNREAD: u64 = 64 * 1024;
 
 impl Surroundings {
-    /// Serves one connection to its end. When the service stops, a request in flight is still answered; a connection without
-    /// one, be it idle or with half a head sent, gets a moment for what is being written and is closed.
+    /// Serves one connection to its end. When the service stops, a request in flight is still answered, and so is the first one
+    /// of a connection on which nothing was asked yet, if it comes soon; any other connection gets a moment for what is being
+    /// written and is closed.
     pub(super) async fn converse(
         self: Arc<Self>,
         stream: TcpStream,
@@ -77,7 +78,7 @@ impl Surroundings {
         let shaken = tokio::select! {
             biased;
             shaken = handshake => shaken,
-            () = self.stopping.cancelled() => return Ok(()),
+            () = self.last_patience() => return Ok(()),
         };
         let stream = shaken.map_err(|_| Closed::HandshakeTimeout)??;
         if stream.get_ref().1.alpn_protocol() == Some(H2) {
@@ -100,8 +101,12 @@ impl Surroundings {
         tokio::select! {
             biased;
             ended = connection.as_mut() => return ended.map_err(|error| Closed::of(&error)),
-            () = self.stopping.cancelled() => connection.as_mut().graceful_shutdown(),
+            () = self.stopping.cancelled() => {}
         }
+        if let Some(ended) = self.first_words(connection.as_mut(), &seat).await {
+            return ended.map_err(|error| Closed::of(&error));
+        }
+        connection.as_mut().graceful_shutdown();
         last_words(connection, &seat).await
     }
 
@@ -155,9 +160,27 @@ impl Surroundings {
                 }
             }
         };
+        if closed.is_ok()
+            && let Some(ended) = self.first_words(connection.as_mut(), &seat).await
+        {
+            return ended.map_err(|error| Closed::of(&error));
+        }
         connection.as_mut().graceful_shutdown();
         last_words(connection, &seat).await?;
         closed
+    }
+
+    /// Ends when a handshake is not waited for any more, because the service stops.
+    async fn last_patience(&self) {
+        self.stopping.cancelled().await;
+        sleep(self.limits.first_request).await;
+    }
+
+    /// When the service stops: polls a connection on which nothing was asked yet until something is, or it takes too long for
+    /// that. What it is answered is the last answer on it. Gives how it ended if it did.
+    async fn first_words<C: Future>(&self, connection: Pin<&mut C>, seat: &Seat) -> Option<C::Output> {
+        seat.last_answers.cancel();
+        timeout(self.limits.first_request, until_asked(connection, seat, true)).await.unwrap_or_default()
     }
 }
 

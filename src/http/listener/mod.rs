@@ -28,6 +28,9 @@ use places::{Load, Place, Places, Seat, Seating};
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// The usual [`Limits::write_timeout`]: a client that takes nothing for so long holds a place that others wait for.
 pub const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Connections that may wait in the kernel to be accepted. With fewer, a crowd of newcomers keeps others out for a second:
+/// that is when a client tries again.
+pub const BACKLOG: u32 = 4_096;
 /// Connections that may be accepted and wait while all places are taken: about as many as the kernel would keep waiting.
 pub(super) const MAX_WAITING: usize = 1_024;
 
@@ -60,6 +63,8 @@ const MAX_LOCAL_RESETS: usize = 100;
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The usual [`Limits::first_request`]: some round trips of a slow network.
+const FIRST_REQUEST: Duration = Duration::from_secs(2);
 /// When the service stops: how long a connection without a request in flight may still write.
 const LAST_WRITES: Duration = Duration::from_millis(500);
 /// After a failed accept (no file descriptors left) the loop waits instead of spinning.
@@ -85,7 +90,10 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// With HTTP/2, from a request's head to the last byte of its answer, as far as the client's window lets it go.
     pub stream_timeout: Duration,
-    /// How long requests in flight may take once the service stops.
+    /// Once the service stops: how long a connection on which nothing was asked yet may take for its first request, and before
+    /// that as long for its handshake. Its caller has come for something, and was told that somebody is there.
+    pub first_request: Duration,
+    /// How long all of that, and requests in flight, may take once the service stops.
     pub drain: Duration,
 }
 
@@ -100,6 +108,7 @@ impl Default for Limits {
             header_timeout: HEADER_TIMEOUT,
             write_timeout: WRITE_TIMEOUT,
             stream_timeout: Duration::from_secs(10) + WRITE_TIMEOUT,
+            first_request: FIRST_REQUEST,
             drain: Duration::from_secs(10),
         }
     }
@@ -175,8 +184,8 @@ impl Closed {
     }
 }
 
-/// Serves `routes` on `listener` until `stopping` is cancelled; then lets requests in flight finish. Gives whether all
-/// of them did.
+/// Serves `routes` on `listener` until `stopping` is cancelled; then lets requests in flight finish, and answers once who had
+/// connected and comes with a first request soon. Gives whether all of them did.
 pub async fn serve(
     listener: TcpListener,
     routes: impl Into<Routes>,
@@ -221,9 +230,14 @@ pub async fn serve_front(
             },
         }
     }
-    drop((listener, door));
+    door.receive_the_last(listener);
     tasks.close();
-    let finished = tokio::time::timeout(limits.drain, tasks.wait()).await.is_ok();
+    let drained = async {
+        door.let_all_the_waiting_in().await;
+        tasks.wait().await;
+    };
+    let finished = tokio::time::timeout(limits.drain, drained).await.is_ok();
+    drop(door);
     // Those that are left end here and not with the runtime: each request has its log line while there is a log.
     cut.cancel();
     tasks.wait().await;
@@ -251,6 +265,34 @@ impl Door {
             Closed::TurnedAway.tell(self.front.metrics.as_deref());
         }
         self.waiting.push_back(newcomer);
+    }
+
+    /// Takes in who has connected already, as far as the kernel knows, and closes the listener: whoever was still in the
+    /// kernel's queue then would be cut.
+    fn receive_the_last(&mut self, listener: TcpListener) {
+        let Ok(listener) = listener.into_std() else { return };
+        // Bounded, since newcomers could come as fast as they are taken.
+        for _ in 0..BACKLOG {
+            let accepted = listener.accept().and_then(|(stream, peer)| {
+                stream.set_nonblocking(true)?;
+                Ok((TcpStream::from_std(stream)?, peer))
+            });
+            match accepted {
+                Ok((stream, peer)) => self.receive(stream, peer.ip()),
+                // It left while it waited.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// Gives each who waits a place as soon as there is one.
+    async fn let_all_the_waiting_in(&mut self) {
+        self.let_the_waiting_in();
+        while !self.waiting.is_empty() {
+            self.places.freed().await;
+            self.let_the_waiting_in();
+        }
     }
 
     fn let_the_waiting_in(&mut self) {
