@@ -92,7 +92,7 @@ async fn examine_server(config: &RedisConfig, node: &Node, subject: &str) -> Vec
 async fn examine_sentinels(config: &RedisConfig, sentinels: &[Node], primary: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for node in sentinels {
-        let named = match sentinel::connect(config, node).await {
+        let named = match sentinel::connect(config, node, &config.credentials.get()).await {
             Ok(mut connection) => sentinel::ask_for(&mut connection, primary, config).await,
             Err(trouble) => Err(trouble),
         };

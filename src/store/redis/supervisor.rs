@@ -8,7 +8,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use super::credentials::Credentials;
 use super::dial::Connection;
@@ -204,8 +204,8 @@ impl Supervisor {
     /// A connection that may be used, with the newest credentials, or else with those that worked last: Redis may not know
     /// the new ones yet. Not with those if they trust an authority that is not to be trusted any more.
     async fn connect(&mut self) -> Result<Connection, Trouble> {
-        let found = timeout(self.config.connect_timeout, self.target.node()).await;
-        self.node = Some(found.unwrap_or(Err(Trouble::ConnectTimeout))?);
+        // Each Sentinel has its own limit of time.
+        self.node = Some(self.target.node().await?);
         self.replaced.mark_unchanged();
         let newest = self.config.credentials.get();
         let worked = self.worked.clone();
