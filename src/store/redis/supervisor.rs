@@ -14,7 +14,7 @@ use super::credentials::Credentials;
 use super::dial::Connection;
 use super::link::{Link, Live, connect};
 use super::node::Node;
-use super::privileges::Privileges;
+use super::privileges::{Looker, Privileges};
 use super::sentinel::Sentinels;
 use super::trouble::Trouble;
 use super::{RedisConfig, StoreState};
@@ -100,6 +100,7 @@ pub(super) struct Supervisor {
     node: Option<Node>,
     config: Arc<RedisConfig>,
     privileges: Arc<Privileges>,
+    looker: Looker,
     observer: Observer,
     /// Tells of new credentials.
     replaced: watch::Receiver<()>,
@@ -120,9 +121,9 @@ impl Supervisor {
         observer: Observer,
     ) -> Self {
         let replaced = config.credentials.replaced();
-        let target = Arc::new(target);
+        let (target, looker) = (Arc::new(target), privileges.newcomer());
         let (node, worked, trouble, new_trouble) = (None, None, None, None);
-        Self { link, target, node, config, privileges, observer, replaced, worked, trouble, new_trouble }
+        Self { link, target, node, config, privileges, looker, observer, replaced, worked, trouble, new_trouble }
     }
 
     pub(super) async fn run(mut self, mut reports: mpsc::Receiver<(u64, Trouble)>) {
@@ -168,7 +169,8 @@ impl Supervisor {
             }
             connection = loop {
                 let (privileges, elsewhere) = (Arc::clone(&self.privileges), self.elsewhere());
-                let broken = privileges.look_beside(live.connection.commands.clone(), until_broken(&live, reports));
+                let broken =
+                    privileges.look_beside(self.looker, live.connection.commands.clone(), until_broken(&live, reports));
                 tokio::select! {
                     broken = broken => return broken,
                     () = elsewhere => return Some(Trouble::FailedOver),
@@ -228,7 +230,7 @@ impl Supervisor {
     async fn connect_with(&mut self, credentials: Arc<Credentials>) -> Result<Connection, Trouble> {
         let node = self.node.as_ref().ok_or(Trouble::Unreachable)?;
         let mut connection = connect(&self.config, node, &credentials).await?;
-        self.privileges.admit(&mut connection.commands).await?;
+        self.privileges.admit(self.looker, &mut connection.commands).await?;
         if Arc::ptr_eq(&credentials, &self.config.credentials.get()) {
             self.new_trouble = None;
         }
@@ -261,6 +263,12 @@ impl Supervisor {
         let is_news = self.trouble.replace(trouble) != Some(trouble);
         self.observer.down(trouble, self.node.as_ref(), is_news);
         true
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.privileges.forget(self.looker);
     }
 }
 
