@@ -165,14 +165,18 @@ impl Cluster {
         let mut replies =
             link.run(name, &commands, false).await.inspect_err(|_| self.changed.notify_one())?.into_iter();
         let mut done = Vec::with_capacity(places.len());
+        let mut elsewhere = Vec::new();
         for place in places {
             let task = &tasks[place];
             let own: Replies = replies.by_ref().take(task.commands.len()).collect();
-            let own = match self.instead(&own, node) {
-                None => own,
-                Some(instead) => self.follow(name, task, instead).await?,
-            };
-            done.push((place, own));
+            match self.instead(&own, node) {
+                None => done.push((place, own)),
+                Some(instead) => elsewhere.push(async move { (place, self.follow(name, task, instead).await) }),
+            }
+        }
+        // All at once, so that however many there are, they take the time of one command.
+        for (place, followed) in join_all(elsewhere).await {
+            done.push((place, followed?));
         }
         Ok(done)
     }
