@@ -7,9 +7,10 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
 
+use super::cluster::Changes;
 use super::credentials::Credentials;
 use super::dial::Connection;
 use super::link::{Link, Live, connect};
@@ -57,7 +58,7 @@ pub(super) enum Observer {
     /// Nobody else has a part in the store: this is its state.
     Whole(Arc<Metrics>),
     /// It is one of several, and all of them are looked at together.
-    Member(Arc<Notify>),
+    Member(Arc<Changes>),
 }
 
 impl Observer {
@@ -67,14 +68,14 @@ impl Observer {
                 metrics.set_store_up(true);
                 tracing::info!("Redis is connected");
             }
-            Self::Member(changed) => {
-                changed.notify_one();
+            Self::Member(changes) => {
+                changes.look();
                 tracing::info!(%node, "a node of Redis is connected");
             }
         }
     }
 
-    fn down(&self, trouble: Trouble, node: Option<&Node>, is_news: bool) {
+    fn down(&self, trouble: Trouble, node: Option<&Node>, is_news: bool, was_up: bool) {
         match self {
             Self::Whole(metrics) => {
                 metrics.set_store_up(false);
@@ -82,8 +83,12 @@ impl Observer {
                     tracing::warn!(fix = trouble.fix(), "{trouble}: answers come from upstream until it is back");
                 }
             }
-            Self::Member(changed) => {
-                changed.notify_one();
+            Self::Member(changes) => {
+                if was_up {
+                    changes.broke();
+                } else {
+                    changes.look();
+                }
                 if is_news {
                     let node = node.map(tracing::field::display);
                     tracing::warn!(node, fix = trouble.fix(), "{trouble}: what this node has is missed meanwhile");
@@ -259,9 +264,9 @@ impl Supervisor {
     fn set_down(&mut self, trouble: Trouble) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(None);
-        link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
+        let before = link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
         let is_news = self.trouble.replace(trouble) != Some(trouble);
-        self.observer.down(trouble, self.node.as_ref(), is_news);
+        self.observer.down(trouble, self.node.as_ref(), is_news, before == StoreState::Up);
         true
     }
 }
