@@ -5,6 +5,7 @@
 //! down while a single slot has none, for what is shared by all replicas rests on all of it; what other nodes have is read
 //! and written all the same.
 
+mod map;
 mod slots;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use super::supervisor::{Observer, Target};
 use super::trouble::Trouble;
 use super::{RedisConfig, StoreError, StoreState, Task};
 use crate::telemetry::Metrics;
+use map::Map;
 pub(super) use slots::{Range, SLOTS};
 use slots::{ranges, redirected, slot_of};
 
@@ -56,32 +58,6 @@ struct Known {
     link: Arc<Link>,
     /// When the map, or a redirection, named it last.
     named: Instant,
-}
-
-/// Which node has which slot.
-struct Map {
-    /// By slot, the place among `nodes`; [`NOBODY`] if none has it.
-    owners: Vec<u16>,
-    nodes: Vec<(Node, Arc<Link>)>,
-}
-
-const NOBODY: u16 = u16::MAX;
-
-impl Map {
-    fn empty() -> Self {
-        Self { owners: vec![NOBODY; SLOTS], nodes: Vec::new() }
-    }
-
-    fn owner(&self, slot: usize) -> Option<(usize, &(Node, Arc<Link>))> {
-        let place = usize::from(*self.owners.get(slot)?);
-        Some((place, self.nodes.get(place)?))
-    }
-
-    /// How many slots have no node that can be reached.
-    fn unserved(&self) -> usize {
-        let up: Vec<_> = self.nodes.iter().map(|(_, link)| link.is_up()).collect();
-        self.owners.iter().filter(|place| !up.get(usize::from(**place)).copied().unwrap_or(false)).count()
-    }
 }
 
 /// What there is to look at.

@@ -40,7 +40,7 @@ fn range(entry: &Value, asked: &Node) -> Option<Range> {
     };
     let host = known_host(&host, asked)?;
     let primary = Node::told(host, u16::from_redis_value_ref(port).ok()?)?;
-    (first <= last).then(|| Range { slots: first..=last, primary })
+    (first <= last).then_some(Range { slots: first..=last, primary })
 }
 
 /// Where a redirection leads: `host:port`, of which the host may be missing.
