@@ -48,7 +48,7 @@ fn replace(file: &Path, content: impl AsRef<[u8]>) {
 }
 
 /// Another client certificate of the same authority for the same key, in date for these days from now.
-fn renew(secrets: &Path, days: std::ops::Range<i64>) {
+pub(crate) fn renew(secrets: &Path, days: std::ops::Range<i64>) {
     let read = |name: &str| fs::read_to_string(secrets.join(name)).expect("a PEM file");
     let authority_key = KeyPair::from_pem(&read("ca.key")).expect("a key");
     let authority = Issuer::from_ca_cert_pem(&read("ca.crt"), authority_key).expect("an authority");

@@ -92,7 +92,7 @@ async fn examine_server(config: &RedisConfig, node: &Node, subject: &str) -> Vec
 async fn examine_sentinels(config: &RedisConfig, sentinels: &[Node], primary: &str) -> Vec<Finding> {
     let mut findings = Vec::new();
     for node in sentinels {
-        let named = match sentinel::connect(config, node).await {
+        let named = match sentinel::connect(config, node, &config.credentials.get()).await {
             Ok(mut connection) => sentinel::ask_for(&mut connection, primary, config).await,
             Err(trouble) => Err(trouble),
         };
@@ -115,7 +115,7 @@ async fn examine_cluster(config: &RedisConfig, seeds: &[Node]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for seed in seeds {
         let ranges = match connect(config, seed, &config.credentials.get()).await {
-            Ok(mut connection) => cluster::ask_for_ranges(&mut connection.commands, seed).await,
+            Ok(mut connection) => in_time(config, cluster::ask_for_ranges(&mut connection.commands, seed)).await,
             Err(trouble) => Err(trouble),
         };
         let ranges = match ranges {
@@ -139,22 +139,29 @@ async fn examine_cluster(config: &RedisConfig, seeds: &[Node]) -> Vec<Finding> {
     findings
 }
 
+/// A server that hangs is not waited for; one look at it has as long as it may take to connect.
+async fn in_time<T>(config: &RedisConfig, look: impl Future<Output = Result<T, Trouble>>) -> Result<T, Trouble> {
+    timeout(config.connect_timeout, look).await.unwrap_or(Err(Trouble::CommandTimeout))
+}
+
 fn advice(trouble: Trouble) -> Advice {
     Advice { what: trouble.to_string(), fix: trouble.fix().to_owned() }
 }
 
 async fn least_privilege(connection: &mut MultiplexedConnection, config: &RedisConfig, subject: String) -> Finding {
     let (mut note, topology) = (None, config.servers.topology());
-    let verdict = match privileges::look(connection, &config.username, topology).await {
+    let look =
+        async { privileges::look(connection, &config.username, topology).await.map_err(|error| Trouble::of(&error)) };
+    let verdict = match in_time(config, look).await {
         Ok(found @ Rights::Unknown(_)) if !config.require_least_privilege => {
             note = found.verdict().err();
-            probe(connection).await
+            in_time(config, async { Ok(probe(connection).await) }).await.unwrap_or_else(|trouble| Err(advice(trouble)))
         }
         Ok(found) => found.verdict().map(|commands| {
             let (on_keys, keys, beside) = (rights::on_keys(), rights::KEYS, rights::beside_keys(topology));
             format!("the user may run {on_keys} on {keys}, {beside}, and nothing else ({commands} commands looked at)")
         }),
-        Err(error) => Err(advice(Trouble::of(&error))),
+        Err(trouble) => Err(advice(trouble)),
     };
     Finding { subject, verdict, note }
 }

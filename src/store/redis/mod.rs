@@ -16,13 +16,13 @@ mod sentinel;
 mod supervisor;
 mod trouble;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use redis::{Cmd, FromRedisValue, RedisResult, Value};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::{StoreError, StoreState};
 use crate::reload::Live;
@@ -36,6 +36,9 @@ pub use node::{Node, NotANode};
 use privileges::Privileges;
 use sentinel::Sentinels;
 use supervisor::{Observer, Target};
+
+/// After so long without a refused write Redis stores records again.
+const REFUSAL_IS_OVER: Duration = Duration::from_mins(1);
 
 /// How to reach Redis: by TLS, always.
 #[derive(Debug, Clone)]
@@ -90,8 +93,7 @@ impl Servers {
 pub(super) struct RedisStore {
     way: Way,
     privileges: Arc<Privileges>,
-    /// Whether the last write was refused for a reason that is not the link's (Redis is full, say): logged on change.
-    writes_refused: Arc<AtomicBool>,
+    refused: Arc<RefusedWrites>,
 }
 
 #[derive(Clone)]
@@ -125,7 +127,7 @@ impl RedisStore {
                 Way::Cluster(Cluster::start(seeds, config, privileges, Arc::clone(&metrics)))
             }
         };
-        Self { way, privileges, writes_refused: Arc::default() }
+        Self { way, privileges, refused: Arc::default() }
     }
 
     pub(super) fn state(&self) -> watch::Receiver<StoreState> {
@@ -177,7 +179,7 @@ impl RedisStore {
         set.arg(name).arg(record).arg("PX").arg(millis(ttl));
         let written = self.run_one("SET", name, vec![set]).await;
         let written = written.and_then(|reply| reply.map_err(|_| StoreError::Refused));
-        self.log_change_of(written == Err(StoreError::Refused));
+        self.log_change_of(&written);
         written.map(drop)
     }
 
@@ -222,15 +224,39 @@ impl RedisStore {
         Ok(removed.unsigned_abs())
     }
 
-    fn log_change_of(&self, refused: bool) {
-        if self.writes_refused.swap(refused, Ordering::Relaxed) == refused {
-            return;
-        }
-        if refused {
+    fn log_change_of(&self, written: &Result<Value, StoreError>) {
+        let now = Instant::now();
+        if *written == Err(StoreError::Refused) && self.refused.is_first(now) {
             tracing::warn!("Redis refuses to store records (is it full?): answers come from upstream more often");
-        } else {
+        } else if written.is_ok() && self.refused.is_over(now) {
             tracing::info!("Redis stores records again");
         }
+    }
+}
+
+/// When a write was refused last for a reason that is not the link's (Redis is full, say). Of several nodes one may refuse all
+/// writes while the others take them, so it is over only when there was none for a while.
+#[derive(Default)]
+struct RefusedWrites(Mutex<Option<Instant>>);
+
+impl RefusedWrites {
+    /// One is refused; whether that is news.
+    fn is_first(&self, now: Instant) -> bool {
+        self.last().replace(now).is_none()
+    }
+
+    /// One is not refused; whether that is news.
+    fn is_over(&self, now: Instant) -> bool {
+        let mut last = self.last();
+        let is_over = last.is_some_and(|last| now.duration_since(last) > REFUSAL_IS_OVER);
+        if is_over {
+            *last = None;
+        }
+        is_over
+    }
+
+    fn last(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -252,4 +278,19 @@ fn or_unreadable(reply: RedisResult<Value>) -> Result<Option<Bytes>, StoreError>
 
 fn number(reply: RedisResult<Value>) -> Result<i64, StoreError> {
     reply.and_then(|reply| Ok(i64::from_redis_value(reply)?)).map_err(|_| StoreError::Refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn that_writes_are_refused_is_told_once_and_its_end_when_there_was_none_for_a_while() {
+        let (refused, now) = (RefusedWrites::default(), Instant::now());
+        assert!(!refused.is_over(now) && refused.is_first(now));
+        assert!(!refused.is_over(now + REFUSAL_IS_OVER) && !refused.is_first(now + REFUSAL_IS_OVER));
+        let over = now + REFUSAL_IS_OVER * 2 + Duration::from_millis(1);
+        assert!(refused.is_over(over) && !refused.is_over(over));
+        assert!(refused.is_first(over));
+    }
 }

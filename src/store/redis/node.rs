@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use rustls::pki_types::ServerName;
 use url::Host;
 
 /// The port of Redis where none is given.
@@ -17,6 +18,12 @@ pub struct Node {
 }
 
 impl Node {
+    /// One that somebody else has named, a Sentinel or another node. `None` if no certificate can be for that host: it would be
+    /// dialled in vain, and told to people with whatever stands in it.
+    pub(super) fn told(host: &str, port: u16) -> Option<Self> {
+        (port > 0 && ServerName::try_from(host).is_ok()).then(|| Self::new(host, Some(port)))
+    }
+
     /// A host and a port, that of Redis if there is none.
     pub fn new(host: &str, port: Option<u16>) -> Self {
         Self { host: host.trim_matches(['[', ']']).to_owned(), port: port.unwrap_or(PORT) }
@@ -52,6 +59,17 @@ impl FromStr for Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_no_certificate_can_be_for_is_none_that_somebody_has_named() {
+        for host in ["127.0.0.1", "2001:db8::1", "redis-1.example", "redis_1", "localhost"] {
+            assert_eq!(Node::told(host, 1), Some(Node::new(host, Some(1))));
+            assert_eq!(Node::told(host, 0), None);
+        }
+        for host in ["", "a b", "a\nb", "\u{1b}[2Jredis", "[::1]", "a/b", "?", &"a".repeat(300)] {
+            assert_eq!(Node::told(host, 1), None, "{host:?}");
+        }
+    }
 
     #[test]
     fn a_node_is_a_host_and_a_port_and_shows_as_it_was_given() {

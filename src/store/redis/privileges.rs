@@ -7,12 +7,11 @@
 //! keys that fits none of [`OUTSIDE`] (`~sessions:*`), and that any password will do (`nopass`; to try one leaves a line in
 //! `ACL LOG`). A pattern of channels is worth nothing without a command that uses channels, and that is seen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwapOption;
 use redis::aio::MultiplexedConnection;
 use redis::{ErrorKind, FromRedisValue, Pipeline, RedisError, RedisResult, ServerErrorKind, Value};
 use tokio::time::timeout;
@@ -76,8 +75,54 @@ pub(super) struct Privileges {
     /// For the whole look before a connection is used.
     patience: Duration,
     metrics: Arc<Metrics>,
-    /// What was told last.
-    told: ArcSwapOption<Rights>,
+    known: Mutex<Known>,
+}
+
+/// A link whose Redis is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Looker(u64);
+
+/// What is known of each link: nodes of a cluster have their own user files.
+#[derive(Default)]
+struct Known {
+    links: u64,
+    rights: HashMap<Looker, Rights>,
+    /// What was told last, of all of them.
+    told: Option<Rights>,
+}
+
+impl Known {
+    /// What is wrong with any of them.
+    fn overall(&self) -> Option<Rights> {
+        let more =
+            self.rights.values().filter_map(|rights| if let Rights::More(names) = rights { Some(names) } else { None });
+        let more: BTreeSet<_> = more.flatten().cloned().collect();
+        if !more.is_empty() {
+            return Some(Rights::More(more.into_iter().collect()));
+        }
+        // Of several the one that does not depend on who was looked at last.
+        let unknown = self
+            .rights
+            .values()
+            .filter_map(|rights| if let Rights::Unknown(reason) = rights { Some(reason) } else { None });
+        let exact = self
+            .rights
+            .values()
+            .filter_map(|rights| if let Rights::Exact(commands) = rights { Some(*commands) } else { None });
+        unknown.min().map(|reason| Rights::Unknown(reason.clone())).or_else(|| exact.max().map(Rights::Exact))
+    }
+
+    /// What was told before and what is to be told now, if that is news.
+    fn news(&mut self) -> Option<(Option<Rights>, Rights)> {
+        let now = self.overall()?;
+        let before = self.told.replace(now.clone());
+        let same = match (&before, &now) {
+            // Nodes of several versions know more and fewer commands.
+            (Some(Rights::Exact(_)), Rights::Exact(_)) => true,
+            (before, now) => before.as_ref() == Some(now),
+        };
+        (!same).then_some((before, now))
+    }
 }
 
 impl Privileges {
@@ -88,12 +133,24 @@ impl Privileges {
             required: config.require_least_privilege,
             patience: config.connect_timeout,
             metrics,
-            told: ArcSwapOption::empty(),
+            known: Mutex::default(),
         }
     }
 
+    /// One more link.
+    pub(super) fn newcomer(&self) -> Looker {
+        let mut known = self.known();
+        known.links += 1;
+        Looker(known.links)
+    }
+
+    /// That link is no more.
+    pub(super) fn forget(&self, looker: Looker) {
+        self.say_news(|known| drop(known.rights.remove(&looker)));
+    }
+
     /// Lets a connection be used: at once, or once it is proved that the user may do no more than is used.
-    pub(super) async fn admit(&self, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
+    pub(super) async fn admit(&self, looker: Looker, connection: &mut MultiplexedConnection) -> Result<(), Trouble> {
         if !self.required {
             return Ok(());
         }
@@ -104,39 +161,54 @@ impl Privileges {
             Rights::More(_) => Err(Trouble::TooManyRights),
             Rights::Unknown(_) => Err(Trouble::RightsNotProved),
         };
-        self.tell(rights);
+        self.tell(looker, rights);
         admitted
     }
 
     /// Waits for the end of a connection that is in use, and looks meanwhile, unless that was done before.
-    pub(super) async fn look_beside<T>(&self, connection: MultiplexedConnection, end: impl Future<Output = T>) -> T {
+    pub(super) async fn look_beside<T>(
+        &self,
+        looker: Looker,
+        connection: MultiplexedConnection,
+        end: impl Future<Output = T>,
+    ) -> T {
         tokio::pin!(end);
         tokio::select! {
             ended = &mut end => ended,
-            () = self.look_once(connection) => end.await,
+            () = self.look_once(looker, connection) => end.await,
         }
     }
 
-    async fn look_once(&self, mut connection: MultiplexedConnection) {
+    async fn look_once(&self, looker: Looker, mut connection: MultiplexedConnection) {
         // An error is the end of the connection, which is told elsewhere.
         if !self.required
             && let Ok(rights) = look(&mut connection, &self.username, self.topology).await
         {
-            self.tell(rights);
+            self.tell(looker, rights);
         }
     }
 
     /// Why Redis is not used, if it is for this.
     pub(super) fn refusal(&self) -> Option<Advice> {
-        if self.required { self.told.load().as_ref()?.verdict().err() } else { None }
+        if self.required { self.known().overall()?.verdict().err() } else { None }
     }
 
-    /// Says what is new.
-    fn tell(&self, rights: Rights) {
-        let before = self.told.swap(Some(Arc::new(rights.clone())));
-        if before.as_deref() == Some(&rights) {
-            return;
-        }
+    fn tell(&self, looker: Looker, rights: Rights) {
+        self.say_news(|known| drop(known.rights.insert(looker, rights)));
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what is known, and says what is new by that.
+    fn say_news(&self, change: impl FnOnce(&mut Known)) {
+        let news = {
+            let mut known = self.known();
+            change(&mut known);
+            known.news()
+        };
+        let Some((before, rights)) = news else { return };
         let excess = if let Rights::More(names) = &rights { names.len() } else { 0 };
         self.metrics.set_excess_privileges(excess);
         match &rights {
@@ -374,6 +446,31 @@ mod tests {
         }
         let unknown = RedisError::from((ErrorKind::Io, "Command 'config' not found"));
         assert!(matches!(Answer::of(Err(unknown)), Answer::Strange));
+    }
+
+    #[test]
+    fn of_several_nodes_what_is_wrong_with_any_counts_and_is_told_once_whoever_was_looked_at_last() {
+        let more = |names: &[&str]| Rights::More(names.iter().map(|name| (*name).to_owned()).collect());
+        let unknown = Rights::Unknown("no".to_owned());
+        let mut known = Known::default();
+        let mut news = |looker, rights| {
+            known.rights.insert(Looker(looker), rights);
+            known.news().map(|(_, now)| now)
+        };
+        assert_eq!(news(1, Rights::Exact(240)), Some(Rights::Exact(240)));
+        assert_eq!(news(2, Rights::Exact(241)), None, "a newer version");
+        assert_eq!(news(2, unknown.clone()), Some(unknown.clone()));
+        assert_eq!(news(3, more(&["DEL"])), Some(more(&["DEL"])));
+        for _ in 0..3 {
+            assert_eq!(
+                (news(1, Rights::Exact(240)), news(2, unknown.clone()), news(3, more(&["DEL"]))),
+                (None, None, None)
+            );
+        }
+        assert_eq!(news(1, more(&["APPEND"])), Some(more(&["APPEND", "DEL"])));
+        assert_eq!((news(1, Rights::Exact(240)), news(3, Rights::Exact(240))), (Some(more(&["DEL"])), Some(unknown)));
+        known.rights.remove(&Looker(2));
+        assert!(matches!(known.news(), Some((_, Rights::Exact(_)))), "that node is gone");
     }
 
     #[test]

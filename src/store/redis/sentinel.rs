@@ -9,11 +9,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::join_all;
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use tokio::sync::Mutex;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::RedisConfig;
+use super::credentials::Credentials;
 use super::dial::{Connection, Login, dial};
 use super::node::Node;
 use super::trouble::Trouble;
@@ -21,6 +23,9 @@ use super::trouble::Trouble;
 /// How often they are asked whether the primary is still the primary. A quarter of the two seconds within which a fail-over
 /// has to be followed.
 const ASK_AGAIN: Duration = Duration::from_millis(500);
+/// How long the others have to answer, once one has, while not more than half of all agree. Much longer than it takes to log in,
+/// and short beside those two seconds.
+const OTHERS_HAVE: Duration = Duration::from_millis(250);
 
 /// The Sentinels of one primary.
 pub(super) struct Sentinels {
@@ -38,6 +43,10 @@ struct Line {
 #[derive(Default)]
 struct Talk {
     connection: Option<Connection>,
+    /// The newest credentials that were tried.
+    tried: Option<Arc<Credentials>>,
+    /// Those of the last connection that was made.
+    worked: Option<Arc<Credentials>>,
     /// What was logged of it last.
     trouble: Option<Trouble>,
 }
@@ -48,40 +57,64 @@ impl Sentinels {
         Self { config, primary: primary.to_owned(), lines }
     }
 
-    /// The primary as most of those who answer name it.
+    /// The primary as most of those who answer name it. One that hangs is not waited for: when more than half of all agree, or
+    /// a while after the first has answered, that is it.
     pub(super) async fn primary(&self) -> Result<Node, Trouble> {
-        let said = self.ask().await;
-        let knows_nothing = said.iter().any(|said| matches!(said, Ok(None)));
-        match most_named(said.into_iter().flatten().flatten()) {
+        let mut asked: FuturesUnordered<_> = (0..self.lines.len()).map(|place| self.ask_now(place)).collect();
+        let mut named = vec![None; self.lines.len()];
+        let (mut knows_nothing, mut end) = (false, None);
+        while !self.is_most(&named) {
+            let next = match end {
+                None => asked.next().await,
+                Some(end) => timeout_at(end, asked.next()).await.unwrap_or(None),
+            };
+            let Some((place, said)) = next else { break };
+            if let Ok(said) = said {
+                knows_nothing |= said.is_none();
+                named[place] = said;
+                end.get_or_insert_with(|| Instant::now() + OTHERS_HAVE);
+            }
+        }
+        match most_named(named.into_iter().flatten()) {
             Some((node, _)) => Ok(node),
             None if knows_nothing => Err(Trouble::PrimaryUnknown),
             None => Err(Trouble::SentinelsAway),
         }
     }
 
-    /// Waits until more than half of all name one other than `node`.
+    /// Waits until more than half of all name one other than `node`. Each is asked at its own pace, so that one that hangs
+    /// holds up none of the others.
     pub(super) async fn other_primary_than(&self, node: &Node) {
-        loop {
-            sleep(ASK_AGAIN).await;
-            let said = self.ask().await.into_iter().flatten().flatten();
-            if most_named(said).is_some_and(|(named, count)| named != *node && count * 2 > self.lines.len()) {
+        let mut asked: FuturesUnordered<_> = (0..self.lines.len()).map(|place| self.ask_later(place)).collect();
+        let mut named = vec![None; self.lines.len()];
+        while let Some((place, said)) = asked.next().await {
+            named[place] = said.ok().flatten();
+            if self.is_most(&named)
+                && most_named(named.iter().flatten().cloned()).is_some_and(|(most, _)| most != *node)
+            {
                 return;
             }
+            asked.push(self.ask_later(place));
         }
     }
 
-    async fn ask(&self) -> Vec<Result<Option<Node>, Trouble>> {
-        join_all(self.lines.iter().map(|line| self.ask_one(line))).await
+    /// Whether more than half of all name the same.
+    fn is_most(&self, named: &[Option<Node>]) -> bool {
+        most_named(named.iter().flatten().cloned()).is_some_and(|(_, count)| count * 2 > self.lines.len())
+    }
+
+    async fn ask_later(&self, place: usize) -> (usize, Result<Option<Node>, Trouble>) {
+        sleep(ASK_AGAIN).await;
+        self.ask_now(place).await
+    }
+
+    async fn ask_now(&self, place: usize) -> (usize, Result<Option<Node>, Trouble>) {
+        (place, self.ask_one(&self.lines[place]).await)
     }
 
     async fn ask_one(&self, line: &Line) -> Result<Option<Node>, Trouble> {
         let mut talk = line.talk.lock().await;
-        // Taken out, so that one that fails, or is waited for no longer, is not used again.
-        let connection = match talk.connection.take() {
-            Some(connection) => Ok(connection),
-            None => connect(&self.config, &line.node).await,
-        };
-        let said = match connection {
+        let said = match self.connection(line, &mut talk).await {
             Err(trouble) => Err(trouble),
             Ok(mut connection) => {
                 let said = ask_for(&mut connection, &self.primary, &self.config).await;
@@ -91,6 +124,32 @@ impl Sentinels {
         };
         talk.tell(&line.node, said.as_ref().err().copied());
         said
+    }
+
+    /// The connection of a line, taken out, so that one that fails, or is waited for no longer, is not used again. With new
+    /// credentials there is another one; while a Sentinel does not know these, the old ones stay in use, unless they trust an
+    /// authority that is not to be trusted any more.
+    async fn connection(&self, line: &Line, talk: &mut Talk) -> Result<Connection, Trouble> {
+        let newest = self.config.credentials.get();
+        let is_tried = talk.tried.as_ref().is_some_and(|tried| Arc::ptr_eq(tried, &newest));
+        let old = talk.connection.take();
+        if let (true, Some(old)) = (is_tried, old) {
+            return Ok(old);
+        }
+        talk.tried = Some(Arc::clone(&newest));
+        let trouble = match connect(&self.config, &line.node, &newest).await {
+            Ok(connection) => {
+                talk.worked = Some(newest);
+                return Ok(connection);
+            }
+            Err(trouble) => trouble,
+        };
+        let worked = talk.worked.clone();
+        let worked = worked.filter(|worked| !Arc::ptr_eq(worked, &newest) && newest.trust_as_much_as(worked));
+        match worked {
+            Some(worked) => connect(&self.config, &line.node, &worked).await.map_err(|_| trouble),
+            None => Err(trouble),
+        }
     }
 }
 
@@ -107,9 +166,12 @@ impl Talk {
     }
 }
 
-pub(super) async fn connect(config: &RedisConfig, node: &Node) -> Result<Connection, Trouble> {
-    let credentials = config.credentials.get();
-    let dialled = timeout(config.connect_timeout, dial(config, node, &credentials, Login::Configured)).await;
+pub(super) async fn connect(
+    config: &RedisConfig,
+    node: &Node,
+    credentials: &Credentials,
+) -> Result<Connection, Trouble> {
+    let dialled = timeout(config.connect_timeout, dial(config, node, credentials, Login::Configured)).await;
     dialled.unwrap_or(Err(Trouble::ConnectTimeout))
 }
 
@@ -127,7 +189,8 @@ pub(super) async fn ask_for(
         let trouble = Trouble::of(&error).with("SENTINEL");
         connection.trouble().unwrap_or(trouble)
     });
-    Ok(answer?.map(|(host, port)| Node::new(&host, Some(port))))
+    let told = |(host, port): (String, u16)| Node::told(&host, port).ok_or(Trouble::NotRedis);
+    answer?.map(told).transpose()
 }
 
 /// Who is named most often, and how often; of several the one that is named first.

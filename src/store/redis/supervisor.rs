@@ -7,14 +7,15 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::{Notify, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep};
 
+use super::cluster::Changes;
 use super::credentials::Credentials;
 use super::dial::Connection;
 use super::link::{Link, Live, connect};
 use super::node::Node;
-use super::privileges::Privileges;
+use super::privileges::{Looker, Privileges};
 use super::sentinel::Sentinels;
 use super::trouble::Trouble;
 use super::{RedisConfig, StoreState};
@@ -57,7 +58,7 @@ pub(super) enum Observer {
     /// Nobody else has a part in the store: this is its state.
     Whole(Arc<Metrics>),
     /// It is one of several, and all of them are looked at together.
-    Member(Arc<Notify>),
+    Member(Arc<Changes>),
 }
 
 impl Observer {
@@ -67,14 +68,14 @@ impl Observer {
                 metrics.set_store_up(true);
                 tracing::info!("Redis is connected");
             }
-            Self::Member(changed) => {
-                changed.notify_one();
+            Self::Member(changes) => {
+                changes.look();
                 tracing::info!(%node, "a node of Redis is connected");
             }
         }
     }
 
-    fn down(&self, trouble: Trouble, node: Option<&Node>, is_news: bool) {
+    fn down(&self, trouble: Trouble, node: Option<&Node>, is_news: bool, was_up: bool) {
         match self {
             Self::Whole(metrics) => {
                 metrics.set_store_up(false);
@@ -82,8 +83,12 @@ impl Observer {
                     tracing::warn!(fix = trouble.fix(), "{trouble}: answers come from upstream until it is back");
                 }
             }
-            Self::Member(changed) => {
-                changed.notify_one();
+            Self::Member(changes) => {
+                if was_up {
+                    changes.broke();
+                } else {
+                    changes.look();
+                }
                 if is_news {
                     let node = node.map(tracing::field::display);
                     tracing::warn!(node, fix = trouble.fix(), "{trouble}: what this node has is missed meanwhile");
@@ -100,6 +105,7 @@ pub(super) struct Supervisor {
     node: Option<Node>,
     config: Arc<RedisConfig>,
     privileges: Arc<Privileges>,
+    looker: Looker,
     observer: Observer,
     /// Tells of new credentials.
     replaced: watch::Receiver<()>,
@@ -120,9 +126,9 @@ impl Supervisor {
         observer: Observer,
     ) -> Self {
         let replaced = config.credentials.replaced();
-        let target = Arc::new(target);
+        let (target, looker) = (Arc::new(target), privileges.newcomer());
         let (node, worked, trouble, new_trouble) = (None, None, None, None);
-        Self { link, target, node, config, privileges, observer, replaced, worked, trouble, new_trouble }
+        Self { link, target, node, config, privileges, looker, observer, replaced, worked, trouble, new_trouble }
     }
 
     pub(super) async fn run(mut self, mut reports: mpsc::Receiver<(u64, Trouble)>) {
@@ -168,7 +174,8 @@ impl Supervisor {
             }
             connection = loop {
                 let (privileges, elsewhere) = (Arc::clone(&self.privileges), self.elsewhere());
-                let broken = privileges.look_beside(live.connection.commands.clone(), until_broken(&live, reports));
+                let broken =
+                    privileges.look_beside(self.looker, live.connection.commands.clone(), until_broken(&live, reports));
                 tokio::select! {
                     broken = broken => return broken,
                     () = elsewhere => return Some(Trouble::FailedOver),
@@ -204,8 +211,8 @@ impl Supervisor {
     /// A connection that may be used, with the newest credentials, or else with those that worked last: Redis may not know
     /// the new ones yet. Not with those if they trust an authority that is not to be trusted any more.
     async fn connect(&mut self) -> Result<Connection, Trouble> {
-        let found = timeout(self.config.connect_timeout, self.target.node()).await;
-        self.node = Some(found.unwrap_or(Err(Trouble::ConnectTimeout))?);
+        // Each Sentinel has its own limit of time.
+        self.node = Some(self.target.node().await?);
         self.replaced.mark_unchanged();
         let newest = self.config.credentials.get();
         let worked = self.worked.clone();
@@ -228,7 +235,7 @@ impl Supervisor {
     async fn connect_with(&mut self, credentials: Arc<Credentials>) -> Result<Connection, Trouble> {
         let node = self.node.as_ref().ok_or(Trouble::Unreachable)?;
         let mut connection = connect(&self.config, node, &credentials).await?;
-        self.privileges.admit(&mut connection.commands).await?;
+        self.privileges.admit(self.looker, &mut connection.commands).await?;
         if Arc::ptr_eq(&credentials, &self.config.credentials.get()) {
             self.new_trouble = None;
         }
@@ -257,10 +264,16 @@ impl Supervisor {
     fn set_down(&mut self, trouble: Trouble) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(None);
-        link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
+        let before = link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
         let is_news = self.trouble.replace(trouble) != Some(trouble);
-        self.observer.down(trouble, self.node.as_ref(), is_news);
+        self.observer.down(trouble, self.node.as_ref(), is_news, before == StoreState::Up);
         true
+    }
+}
+
+impl Drop for Supervisor {
+    fn drop(&mut self) {
+        self.privileges.forget(self.looker);
     }
 }
 

@@ -100,7 +100,7 @@ impl Watch {
         let asked = Instant::now();
         let epoch_names = names_of(ledger, EPOCH);
         let Found { mut epoch, mut quiet } = self.read(ledger, &epoch_names, reader).await?;
-        let meaning = self.meaning(&epoch, asked);
+        let meaning = self.meaning(&epoch_names, &epoch, asked);
         let allowance = match meaning {
             Meaning::Lost | Meaning::Changed => Some(0),
             Meaning::FirstStart => Some((self.slots / FIRST_MINUTE).max(1)),
@@ -133,8 +133,9 @@ impl Watch {
 
     /// Whether a slot that was claimed since the last look was claimed in the data of that epoch, and may be used.
     pub(super) async fn confirms(&self, ledger: &Notebook, slot: usize) -> Result<bool, StoreError> {
-        let Found { epoch, quiet } = self.read(ledger, &names_of(ledger, EPOCH), Reader::Caller).await?;
-        let same = self.lock().as_ref().is_some_and(|known| is_same(&known.epoch, &epoch));
+        let names = names_of(ledger, EPOCH);
+        let Found { epoch, quiet } = self.read(ledger, &names, Reader::Caller).await?;
+        let same = self.lock().as_ref().is_some_and(|known| is_same(&names, &known.epoch, &epoch));
         Ok(same && quiet.is_none_or(|quiet| slot < quiet.allowance))
     }
 
@@ -154,14 +155,14 @@ impl Watch {
         Ok(Found { epoch, quiet: quiets.reduce(strictest) })
     }
 
-    fn meaning(&self, found: &Epoch, now: Instant) -> Meaning {
+    fn meaning(&self, names: &[RecordName], found: &Epoch, now: Instant) -> Meaning {
         let known = self.lock();
         if found.is_empty() {
             let is_first = known.is_none() && now.duration_since(self.started) <= FIRST_START;
             return if is_first { Meaning::FirstStart } else { Meaning::Lost };
         }
         let Some(known) = known.as_ref() else { return Meaning::Same };
-        match is_same(&known.epoch, found) {
+        match is_same(names, &known.epoch, found) {
             true => Meaning::Same,
             false if now.duration_since(known.seen) < self.slot_ttl => Meaning::Changed,
             false => Meaning::ChangedLongAgo,
@@ -203,11 +204,12 @@ impl Watch {
     }
 }
 
-/// Whether both are of the same data. A rotation may have come between them: what is under a name that only one of them has
-/// says nothing.
-fn is_same(known: &Epoch, found: &Epoch) -> bool {
-    let mut common = known.iter().filter_map(|(name, value)| Some((value, found.get(name)?))).peekable();
-    common.peek().is_some() && common.all(|(known, found)| known == found)
+/// Whether what was `known` is what was `found` under these names, of which there is at least one in both. A rotation may have
+/// come between them: a name that is not asked for any more says nothing, nor does one that is new. One that was known and is
+/// gone says that the data under the names of its key were lost: in a cluster those of each key are in another place.
+fn is_same(names: &[RecordName], known: &Epoch, found: &Epoch) -> bool {
+    let mut common = names.iter().filter_map(|name| Some((known.get(name)?, found.get(name)))).peekable();
+    common.peek().is_some() && common.all(|(known, found)| found == Some(known))
 }
 
 #[cfg(test)]
@@ -290,6 +292,29 @@ mod tests {
         }
         store.lose_everything();
         assert_eq!((one.look().await, other.look().await), (Some(0), Some(0)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn data_that_were_lost_under_the_names_of_one_key_only_make_it_quiet_for_who_knows_no_other() {
+        let (store, one, other) = two();
+        let (first, second) = (generate_key_line().unwrap(), generate_key_line().unwrap());
+        let ring = |lines: &[&str]| Arc::new(Keyring::parse(&lines.join("\n")).unwrap());
+        let with = |replica: Replica, keyring| Replica { ledger: Notebook { keyring, ..replica.ledger }, ..replica };
+        let (during, after) = (with(one, ring(&[&first, &second])), with(other, ring(&[&second])));
+        assert_eq!(during.look().await, Some(12));
+        tokio::time::advance(TTL).await;
+        assert_eq!(during.look().await, None);
+        // The node with all that has names of the second key ends, and comes back empty.
+        for subject in [EPOCH, QUIET] {
+            for name in names_of(&after.ledger, subject) {
+                after.ledger.store.remove(&[name.as_str()]).await.unwrap();
+            }
+        }
+        assert!(!during.confirms(0).await, "it may have been claimed in what is lost");
+        assert_eq!((during.look().await, after.look().await), (Some(0), Some(0)));
+        tokio::time::advance(TTL).await;
+        assert_eq!((during.look().await, after.look().await), (None, None));
+        drop(store);
     }
 
     #[tokio::test(start_paused = true)]

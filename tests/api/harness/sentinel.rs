@@ -166,6 +166,7 @@ impl Sentinels {
     }
 }
 
-async fn named(sentinel: &Node) -> redis::RedisResult<(String, u16)> {
+/// Whom a Sentinel names as primary.
+pub(crate) async fn named(sentinel: &Node) -> redis::RedisResult<(String, u16)> {
     sentinel.run(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER]).await
 }

@@ -3,6 +3,7 @@
 
 mod claims;
 mod floods;
+mod nodes;
 mod replies;
 mod resp;
 mod server;

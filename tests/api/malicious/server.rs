@@ -184,6 +184,10 @@ impl Malicious {
         self.dir.path()
     }
 
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
     /// From now on this is said to a login.
     pub(crate) fn greets_with(&self, greeting: &[u8]) {
         *locked(&self.shared.greeting) = Some(greeting.to_vec());

@@ -35,7 +35,7 @@ fn setup(upstream: &ScriptedUpstream, secrets: &Path, topology: &str, nodes: &[S
 }
 
 /// Looks at everything, as `stratus check` does.
-async fn examined(setup: Setup) -> Vec<Finding> {
+pub(crate) async fn examined(setup: Setup) -> Vec<Finding> {
     let config = Config::load(&Sources { overrides: setup.into_settings(), ..Sources::default() });
     match config.expect("a configuration without faults").store {
         StoreConfig::Redis(redis) => examine_redis(&redis).await,

@@ -2,10 +2,12 @@
 
 use std::time::Instant;
 
+use tokio::time::timeout;
+
 use super::{Fleet, examined, setup, told, weather};
-use crate::harness::node::Node;
-use crate::harness::sentinel::{MASTER, Sentinels};
-use crate::harness::{ScriptedUpstream, Setup};
+use crate::harness::node::{Node, until};
+use crate::harness::sentinel::{MASTER, Sentinels, named};
+use crate::harness::{PATIENCE, ScriptedUpstream, Setup};
 
 fn on(redis: &Sentinels) -> impl Fn(&ScriptedUpstream) -> Setup {
     let (secrets, nodes) = (redis.secrets(), redis.addresses());
@@ -40,7 +42,7 @@ async fn the_primary_is_used_and_after_an_orderly_fail_over_the_new_one_with_all
             }
         }
     };
-    tokio::time::timeout(crate::harness::PATIENCE, written).await.expect("the new primary is written to");
+    timeout(PATIENCE, written).await.expect("the new primary is written to");
     service.store_up().await;
     let london = service.get("/weather/London").await;
     assert!(london.header("cache-status").contains("detail=redis"), "{london:?}");
@@ -86,6 +88,54 @@ async fn a_primary_that_hangs_under_load_is_left_for_the_new_one_and_not_used_wh
     load.more(500).await;
     assert!(calls(redis.server(new), "set").await > before, "what is renewed is written to the new one");
     fleet.ends_well(load).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sentinel_that_hangs_holds_up_neither_the_start_nor_a_fail_over() {
+    let mut redis = Sentinels::start().await;
+    redis.sentinels[0].pause();
+    let upstream = weather().await;
+    // So long the one that hangs is waited for, at least.
+    let setup = on(&redis)(&upstream).set("redis.connect_timeout_ms", 600_000);
+    let mut service = timeout(PATIENCE, setup.start()).await.expect("it starts");
+    service.store_up().await;
+
+    let (_, old) = named(&redis.sentinels[1]).await.expect("a primary");
+    redis.server_mut(old).kill();
+    service.store_down().await;
+    for sentinel in &redis.sentinels[1..] {
+        until("another primary", async || {
+            let (_, port) = named(sentinel).await.ok()?;
+            (port != old).then_some(())
+        })
+        .await;
+    }
+    service.store_up().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn new_credentials_are_shown_to_sentinels_on_lines_beside_which_the_old_ones_end() {
+    let redis = Sentinels::start().await;
+    let upstream = weather().await;
+    let mut service = on(&redis)(&upstream).start().await;
+    service.store_up().await;
+    // Who is logged in there as the service, by the number of the connection.
+    let lines = async |sentinel: &Node| -> Option<Vec<String>> {
+        let clients: String = sentinel.run(&["CLIENT", "LIST"]).await.ok()?;
+        let ours = clients.lines().filter(|line| line.contains(" user=stratus "));
+        let ids: Vec<_> = ours.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect();
+        (!ids.is_empty()).then_some(ids)
+    };
+    let before = until("a line", async || lines(&redis.sentinels[0]).await).await;
+    // The same authority has signed it.
+    crate::redis_credentials::renew(&redis.secrets(), -1..30);
+    service.reloading.look().await;
+    until("another line", async || {
+        let now = lines(&redis.sentinels[0]).await?;
+        (now.len() == 1 && !before.contains(&now[0])).then_some(())
+    })
+    .await;
+    service.store_up().await;
 }
 
 /// How often a server has run a command.

@@ -5,6 +5,7 @@
 //! down while a single slot has none, for what is shared by all replicas rests on all of it; what other nodes have is read
 //! and written all the same.
 
+mod map;
 mod slots;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use super::supervisor::{Observer, Target};
 use super::trouble::Trouble;
 use super::{RedisConfig, StoreError, StoreState, Task};
 use crate::telemetry::Metrics;
+use map::Map;
 pub(super) use slots::{Range, SLOTS};
 use slots::{ranges, redirected, slot_of};
 
@@ -34,14 +36,19 @@ use slots::{ranges, redirected, slot_of};
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// The same while slots have no node that can be reached: a quarter of what a fail-over may take to be followed, twice over.
 const LOOK_SOON: Duration = Duration::from_millis(250);
-/// Between two looks at least, however many commands are redirected.
+/// Between two looks at least. While there is always something to look for (each command is redirected, links break one after
+/// the other) it doubles up to [`LOOK_SOON`]: who redirects everybody all the time makes no more work than that.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(20);
 /// Nodes that are asked for the map. One that is cut off from the others has an old one.
 const ASKED: usize = 5;
 /// Redirections of one command. Two are usual where a slot has just moved; more are a circle.
 const MAX_REDIRECTIONS: usize = 4;
-/// Links at most, so that answers that name ever new nodes cost no more than this.
+/// Links at most, so that answers that name ever new nodes cost no more than this. Redirections make new ones up to half of it:
+/// one node alone, which can send its callers anywhere, leaves room for those that the map names.
 const MAX_NODES: usize = 256;
+/// The start waits for links as long as it takes to connect so many times, one after the other: to a seed, then to those that it
+/// names, and to those that they name in place of some. After that it does not wait for who is named then.
+const FIRST_ATTEMPTS: u32 = 3;
 /// How long a link is kept to a node that the map does not name (any more): one that gets its first slots is not in it yet.
 const KEPT_UNNAMED: Duration = Duration::from_secs(60);
 
@@ -53,29 +60,31 @@ struct Known {
     named: Instant,
 }
 
-/// Which node has which slot.
-struct Map {
-    /// By slot, the place among `nodes`; [`NOBODY`] if none has it.
-    owners: Vec<u16>,
-    nodes: Vec<(Node, Arc<Link>)>,
+/// What there is to look at.
+#[derive(Default)]
+pub(super) struct Changes {
+    noticed: Notify,
+    has_broken: AtomicBool,
 }
 
-const NOBODY: u16 = u16::MAX;
-
-impl Map {
-    fn empty() -> Self {
-        Self { owners: vec![NOBODY; SLOTS], nodes: Vec::new() }
+impl Changes {
+    /// A link came up, or could not be made again, or the map seems to be out of date.
+    pub(super) fn look(&self) {
+        self.noticed.notify_one();
     }
 
-    fn owner(&self, slot: usize) -> Option<(usize, &(Node, Arc<Link>))> {
-        let place = usize::from(*self.owners.get(slot)?);
-        Some((place, self.nodes.get(place)?))
+    /// A link broke that was in use. It may be up again before anybody looks, and the node may have lost what it had.
+    pub(super) fn broke(&self) {
+        self.has_broken.store(true, Ordering::Release);
+        self.look();
     }
 
-    /// How many slots have no node that can be reached.
-    fn unserved(&self) -> usize {
-        let up: Vec<_> = self.nodes.iter().map(|(_, link)| link.is_up()).collect();
-        self.owners.iter().filter(|place| !up.get(usize::from(**place)).copied().unwrap_or(false)).count()
+    async fn noticed(&self) {
+        self.noticed.notified().await;
+    }
+
+    fn take_break(&self) -> bool {
+        self.has_broken.swap(false, Ordering::AcqRel)
     }
 }
 
@@ -87,8 +96,8 @@ pub(super) struct Cluster {
     metrics: Arc<Metrics>,
     known: Mutex<HashMap<Node, Known>>,
     map: ArcSwap<Map>,
-    /// A link came up or broke, or the map seems to be out of date.
-    changed: Arc<Notify>,
+    changes: Arc<Changes>,
+    started: Instant,
     /// A node said that the cluster as a whole does not work.
     refuses: AtomicBool,
     state: watch::Sender<StoreState>,
@@ -119,11 +128,12 @@ impl Cluster {
             metrics,
             known: Mutex::default(),
             map: ArcSwap::from_pointee(Map::empty()),
-            changed: Arc::default(),
+            changes: Arc::default(),
+            started: Instant::now(),
             refuses: AtomicBool::new(false),
             state: watch::Sender::new(StoreState::Connecting),
         });
-        tokio::spawn(look_again_and_again(Arc::downgrade(&cluster), Arc::clone(&cluster.changed)));
+        tokio::spawn(look_again_and_again(Arc::downgrade(&cluster), Arc::clone(&cluster.changes)));
         cluster
     }
 
@@ -162,17 +172,20 @@ impl Cluster {
         places: Vec<usize>,
     ) -> Result<Vec<(usize, Replies)>, StoreError> {
         let commands: Vec<Cmd> = places.iter().flat_map(|place| tasks[*place].commands.iter().cloned()).collect();
-        let mut replies =
-            link.run(name, &commands, false).await.inspect_err(|_| self.changed.notify_one())?.into_iter();
+        let mut replies = link.run(name, &commands, false).await?.into_iter();
         let mut done = Vec::with_capacity(places.len());
+        let mut elsewhere = Vec::new();
         for place in places {
             let task = &tasks[place];
             let own: Replies = replies.by_ref().take(task.commands.len()).collect();
-            let own = match self.instead(&own, node) {
-                None => own,
-                Some(instead) => self.follow(name, task, instead).await?,
-            };
-            done.push((place, own));
+            match self.instead(&own, node) {
+                None => done.push((place, own)),
+                Some(instead) => elsewhere.push(async move { (place, self.follow(name, task, instead).await) }),
+            }
+        }
+        // All at once, so that however many there are, they take the time of one command.
+        for (place, followed) in join_all(elsewhere).await {
+            done.push((place, followed?));
         }
         Ok(done)
     }
@@ -187,7 +200,7 @@ impl Cluster {
                     Instead::Ask(node) => (node, true),
                     Instead::Nobody => break,
                 };
-                let link = self.link_to(&node).ok_or(StoreError::Away)?;
+                let link = self.link_to(&node, MAX_NODES / 2).ok_or(StoreError::Away)?;
                 // One that is new is being connected to.
                 let _ = link.state().wait_for(|state| *state == StoreState::Up).await;
                 let replies = link.run(name, &task.commands, asking).await?;
@@ -209,21 +222,21 @@ impl Cluster {
         Some(match (error.kind(), to) {
             (ErrorKind::Server(ServerErrorKind::Ask), Some(node)) => Instead::Ask(node),
             (ErrorKind::Server(ServerErrorKind::Moved), Some(node)) => {
-                self.changed.notify_one();
+                self.changes.look();
                 Instead::Moved(node)
             }
             _ => {
                 self.refuses.store(true, Ordering::Relaxed);
-                self.changed.notify_one();
+                self.changes.look();
                 Instead::Nobody
             }
         })
     }
 
-    /// The link to a node, a new one if there is none; `None` if there are too many.
-    fn link_to(&self, node: &Node) -> Option<Arc<Link>> {
+    /// The link to a node, a new one if there are less than `most`.
+    fn link_to(&self, node: &Node, most: usize) -> Option<Arc<Link>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = known.len() < MAX_NODES;
+        let room = known.len() < most;
         let known = match known.entry(node.clone()) {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(_) if !room => return None,
@@ -232,7 +245,7 @@ impl Cluster {
                     Target::Node(node.clone()),
                     Arc::clone(&self.config),
                     Arc::clone(&self.privileges),
-                    Observer::Member(Arc::clone(&self.changed)),
+                    Observer::Member(Arc::clone(&self.changes)),
                 ),
                 named: Instant::now(),
             }),
@@ -269,7 +282,7 @@ impl Cluster {
         let found = up(&known());
         if found.is_empty() {
             for seed in &self.seeds {
-                self.link_to(seed);
+                self.link_to(seed, MAX_NODES);
             }
         }
         found
@@ -279,7 +292,7 @@ impl Cluster {
         let mut map = Map::empty();
         for Range { slots, primary } in found {
             let place = map.nodes.iter().position(|(node, _)| node == primary).or_else(|| {
-                map.nodes.push((primary.clone(), self.link_to(primary)?));
+                map.nodes.push((primary.clone(), self.link_to(primary, MAX_NODES)?));
                 Some(map.nodes.len() - 1)
             });
             if let Some(place) = place.and_then(|place| u16::try_from(place).ok()) {
@@ -299,7 +312,9 @@ impl Cluster {
         let map = self.map.load_full();
         let Some((_, (_, link))) = map.owner(slot_of(PROBE)) else { return };
         let Ok(replies) = link.run("GET", &[Cmd::get(PROBE)], false).await else { return };
-        let refuses = replies.iter().any(|reply| reply.as_ref().is_err_and(is_about_cluster));
+        // That a key is elsewhere is no refusal.
+        let is_refusal = |error: &RedisError| is_about_cluster(error) && error.redirect_node().is_none();
+        let refuses = replies.iter().any(|reply| reply.as_ref().is_err_and(is_refusal));
         self.refuses.store(refuses, Ordering::Relaxed);
     }
 
@@ -319,14 +334,23 @@ impl Cluster {
             StoreState::Up
         };
         let is_up = state == StoreState::Up;
-        let is_starting = *self.state.borrow() == StoreState::Connecting && !self.has_tried_all();
+        let may_wait = self.started.elapsed() < self.config.connect_timeout * FIRST_ATTEMPTS && !self.has_tried_all();
+        let is_starting = may_wait && *self.state.borrow() == StoreState::Connecting;
         if is_up || !is_starting {
-            let before = self.state.send_replace(state.clone());
             self.metrics.set_store_up(is_up);
-            match (&before, &state) {
-                (StoreState::Up, StoreState::Up) => {}
+            let has_broken = self.changes.take_break();
+            let mut before = None;
+            self.state.send_if_modified(|known| {
+                // Whoever is told takes it that the store was away for a moment.
+                let is_news = *known != state || has_broken;
+                before = Some(std::mem::replace(known, state.clone()));
+                is_news
+            });
+            match (before, &state) {
+                (Some(StoreState::Up), StoreState::Up) => {}
                 (_, StoreState::Up) => tracing::info!("Redis Cluster is connected"),
-                (StoreState::Down { reason: before, .. }, StoreState::Down { reason, .. }) if before == reason => {}
+                (Some(StoreState::Down { reason: before, .. }), StoreState::Down { reason, .. })
+                    if before == *reason => {}
                 (_, StoreState::Down { reason, fix }) => {
                     tracing::warn!(fix, "{reason}: answers come from upstream until it is back");
                 }
@@ -385,16 +409,21 @@ fn is_about_cluster(error: &RedisError) -> bool {
 }
 
 /// Keeps the map as long as the cluster is in use.
-async fn look_again_and_again(cluster: Weak<Cluster>, changed: Arc<Notify>) {
+async fn look_again_and_again(cluster: Weak<Cluster>, changes: Arc<Changes>) {
+    let mut rest = BETWEEN_LOOKS;
     loop {
         let Some(this) = cluster.upgrade() else { return };
         this.learn().await;
         this.ask_again().await;
         let pause = if this.tell() { LOOK_AGAIN } else { LOOK_SOON };
         drop(this);
+        let looked = Instant::now();
         tokio::select! {
             () = sleep(pause) => {}
-            () = changed.notified() => sleep(BETWEEN_LOOKS).await,
+            () = changes.noticed() => {
+                rest = if looked.elapsed() < LOOK_SOON { (rest * 2).min(LOOK_SOON) } else { BETWEEN_LOOKS };
+                sleep(rest).await;
+            }
         }
     }
 }

@@ -39,15 +39,14 @@ fn range(entry: &Value, asked: &Node) -> Option<Range> {
         host => String::from_redis_value_ref(host).ok()?,
     };
     let host = known_host(&host, asked)?;
-    let port = u16::from_redis_value_ref(port).ok().filter(|port| *port > 0)?;
-    (first <= last).then(|| Range { slots: first..=last, primary: Node::new(host, Some(port)) })
+    let primary = Node::told(host, u16::from_redis_value_ref(port).ok()?)?;
+    (first <= last).then_some(Range { slots: first..=last, primary })
 }
 
 /// Where a redirection leads: `host:port`, of which the host may be missing.
 pub(super) fn redirected(to: &str, asked: &Node) -> Option<Node> {
     let (host, port) = to.rsplit_once(':')?;
-    let port = port.parse().ok().filter(|port| *port > 0)?;
-    Some(Node::new(known_host(host, asked)?, Some(port)))
+    Node::told(known_host(host, asked)?, port.parse().ok()?)
 }
 
 /// Without a host it is the one that was asked; with `?` nobody knows it yet.
@@ -99,6 +98,7 @@ mod tests {
             entry(-1, 4, text("a"), 1),
             entry(0, 4, text("a"), 0),
             entry(0, 4, text("?"), 1),
+            entry(0, 4, text("a\u{1b}[2J"), 1),
             Value::Array(vec![Value::Int(1), Value::Int(2)]),
         ] {
             let with_odd = table.iter().cloned().chain([odd.clone()]).collect();
@@ -113,6 +113,6 @@ mod tests {
         assert_eq!(to("10.0.0.2:7002").as_deref(), Some("10.0.0.2:7002"));
         assert_eq!(to(":7002").as_deref(), Some("redis-1:7002"));
         assert_eq!(to("2001:db8::1:7002").as_deref(), Some("[2001:db8::1]:7002"));
-        assert_eq!((to("?:7002"), to("nowhere"), to("a:0")), (None, None, None));
+        assert_eq!((to("?:7002"), to("nowhere"), to("a:0"), to("a\u{7}:1")), (None, None, None, None));
     }
 }
