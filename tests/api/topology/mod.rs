@@ -6,6 +6,7 @@ mod sentinel;
 use std::path::Path;
 use std::time::Instant;
 
+use futures_util::future::join_all;
 use stratus::config::{Config, Sources};
 use stratus::store::{Finding, StoreConfig, examine_redis};
 
@@ -87,10 +88,9 @@ impl Fleet {
         }
     }
 
+    /// All are watched at once: each may be up again before the next one is down.
     async fn store_down(&mut self) {
-        for replica in &mut self.replicas {
-            replica.store_down().await;
-        }
+        join_all(self.replicas.iter_mut().map(Service::store_down)).await;
     }
 
     /// Nobody saw anything of it, and the budget holds.
