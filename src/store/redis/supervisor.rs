@@ -62,12 +62,16 @@ pub(super) enum Observer {
 }
 
 impl Observer {
+    /// Before anybody hears of it, so that who then looks at the figures finds them so.
+    fn count(&self, is_up: bool) {
+        if let Self::Whole(metrics) = self {
+            metrics.set_store_up(is_up);
+        }
+    }
+
     fn up(&self, node: &Node) {
         match self {
-            Self::Whole(metrics) => {
-                metrics.set_store_up(true);
-                tracing::info!("Redis is connected");
-            }
+            Self::Whole(_) => tracing::info!("Redis is connected"),
             Self::Member(changes) => {
                 changes.look();
                 tracing::info!(%node, "a node of Redis is connected");
@@ -77,8 +81,7 @@ impl Observer {
 
     fn down(&self, trouble: Trouble, node: Option<&Node>, is_news: bool, was_up: bool) {
         match self {
-            Self::Whole(metrics) => {
-                metrics.set_store_up(false);
+            Self::Whole(_) => {
                 if is_news {
                     tracing::warn!(fix = trouble.fix(), "{trouble}: answers come from upstream until it is back");
                 }
@@ -253,6 +256,7 @@ impl Supervisor {
     fn set_up(&mut self, live: Arc<Live>) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(Some(live));
+        self.observer.count(true);
         link.state.send_replace(StoreState::Up);
         self.trouble = None;
         if let Some(node) = &self.node {
@@ -264,6 +268,7 @@ impl Supervisor {
     fn set_down(&mut self, trouble: Trouble) -> bool {
         let Some(link) = self.link.upgrade() else { return false };
         link.live.store(None);
+        self.observer.count(false);
         let before = link.state.send_replace(StoreState::Down { reason: trouble.to_string(), fix: trouble.fix() });
         let is_news = self.trouble.replace(trouble) != Some(trouble);
         self.observer.down(trouble, self.node.as_ref(), is_news, before == StoreState::Up);
