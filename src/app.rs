@@ -305,7 +305,7 @@ impl App {
             tls: self.server.tls,
             exempt: Some(exempt),
             metrics: Some(self.metrics),
-            last_answers: self.stopping.clone(),
+            last_answers: Some(self.stopping.clone()),
         };
         let admin_routes = http::admin(self.admin, self.server.request_timeout);
         let drain = self.server.drain.min(ADMIN_DRAIN);

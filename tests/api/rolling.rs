@@ -14,9 +14,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use crate::harness::callers::{HttpsFiles, h2, shake};
+use crate::harness::load::ALONE;
 use crate::harness::program::parsed;
 use crate::harness::sockets::read_answer;
 use crate::harness::{PATIENCE, Program, Redis, Reply, ScriptedUpstream, Setup, body};
@@ -28,6 +29,8 @@ const FRESH: Duration = Duration::from_secs(1);
 const BUDGET_PER_MINUTE: usize = 600;
 /// Many times as long as a balancer takes to notice.
 const DELAY_SECS: u64 = 3;
+/// A caller asks no sooner again, so that there is something left of the machine for others.
+const PACE: Duration = Duration::from_millis(10);
 /// How often a balancer asks whether a replica is ready.
 const LOOKS: Duration = Duration::from_millis(20);
 
@@ -171,10 +174,12 @@ enum Manner {
     EachConnection,
 }
 
-/// Asks as fast as there are answers.
+/// Asks as fast as there are answers, but for [`PACE`].
 async fn call(balancer: Arc<Balancer>, manner: Manner) {
     let mut connections: [Option<TcpStream>; REPLICAS] = std::array::from_fn(|_| None);
+    let mut ticks = interval(PACE);
     while balancer.is_open() {
+        ticks.tick().await;
         let kept = connections.iter().position(Option::is_some);
         let index = match (manner, kept) {
             (Manner::EachConnection, Some(kept)) => kept,
@@ -216,7 +221,9 @@ async fn ask(kept: &mut Option<TcpStream>, address: SocketAddr, place: u64) -> R
 /// Asks in HTTP/2, four questions at a time, on a connection that is used until it is said to end, or now and then is left.
 async fn call_h2(balancer: Arc<Balancer>, files: Arc<rustls::ClientConfig>) {
     let mut kept: Option<(usize, SendRequest<bytes::Bytes>)> = None;
+    let mut ticks = interval(PACE);
     while balancer.is_open() {
+        ticks.tick().await;
         let (index, send) = match kept.take() {
             Some(kept) => kept,
             None => {
@@ -302,6 +309,7 @@ async fn replace_all(ground: &Ground, callers: impl FnOnce(&Arc<Balancer>) -> Ve
 
 #[tokio::test(flavor = "multi_thread")]
 async fn three_replicas_are_replaced_one_after_the_other_and_not_one_request_is_lost() {
+    let _alone = ALONE.lock().await;
     let ground = Ground::new(None).await;
     let answered = replace_all(&ground, |balancer| {
         let manners = [Manner::EachRequest, Manner::EachConnection].into_iter().cycle().take(16);
@@ -313,6 +321,7 @@ async fn three_replicas_are_replaced_one_after_the_other_and_not_one_request_is_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nor_is_one_of_callers_who_ask_in_http_2() {
+    let _alone = ALONE.lock().await;
     let ground = Ground::new(Some(HttpsFiles::make())).await;
     let caller = ground.https.as_ref().expect("files").h2_caller();
     let answered = replace_all(&ground, |balancer| {

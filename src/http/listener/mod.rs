@@ -127,8 +127,8 @@ pub struct Front {
     /// Where connections are counted.
     pub metrics: Option<Arc<Metrics>>,
     /// Cancelled when each answer has to be the last one on its connection, some time before the listener stops: so that
-    /// callers go elsewhere, and none of them loses a request.
-    pub last_answers: CancellationToken,
+    /// callers go elsewhere, and none of them loses a request. Without one: when the listener stops.
+    pub last_answers: Option<CancellationToken>,
 }
 
 impl fmt::Debug for Front {
@@ -208,7 +208,8 @@ pub async fn serve_front(
         limits,
         load: Load::new(limits.max_requests_in_flight),
         tls: front.tls.clone(),
-        last_answers: front.last_answers.clone(),
+        // A child is cancelled before its parent is: who sees that the listener stops says so, too.
+        last_answers: front.last_answers.clone().unwrap_or_else(|| stopping.child_token()),
         stopping: stopping.clone(),
         tasks: TaskTracker::new(),
     });

@@ -5,10 +5,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use reqwest::{Client, Method};
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::{ManualClock, PATIENCE, Service};
+
+/// Held by tests with many callers, so that they do not take each other's time.
+pub(crate) static ALONE: Mutex<()> = Mutex::const_new(());
 
 /// How often the clock of the fleet is turned on.
 const TICK: Duration = Duration::from_millis(20);

@@ -16,7 +16,8 @@ use stratus::provision::{self, Topology};
 /// A user who may do everything, and its password; true of no deployment.
 pub(crate) const INSPECTOR: &str = "inspector";
 /// Lines for a test that has no other traffic: a new replica need not wait for another one, nor long for something to copy.
-pub(crate) const QUICK: &str = "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\n";
+/// And one for a busy machine, where a replica that is silent for some seconds is not gone.
+pub(crate) const QUICK: &str = "repl-diskless-sync-delay 0\nrepl-ping-replica-period 1\nmin-replicas-max-lag 8\n";
 /// Nothing that is waited for takes this long, unless it is broken: a primary of the past takes ten seconds to follow.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long until something is looked at again that changes by itself.

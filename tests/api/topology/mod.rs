@@ -9,8 +9,9 @@ use std::time::Instant;
 use futures_util::future::join_all;
 use stratus::config::{Config, Sources};
 use stratus::store::{Finding, StoreConfig, examine_redis};
+use tokio::sync::MutexGuard;
 
-use crate::harness::load::{Load, Ticking};
+use crate::harness::load::{ALONE, Load, Ticking};
 use crate::harness::{ManualClock, Reply, ScriptedUpstream, Service, Setup, body};
 
 /// Weather for every place, by its name.
@@ -53,10 +54,12 @@ struct Fleet {
     upstream: ScriptedUpstream,
     replicas: Vec<Service>,
     _ticking: Ticking,
+    _alone: MutexGuard<'static, ()>,
 }
 
 impl Fleet {
     async fn start(setup: impl Fn(&ScriptedUpstream) -> Setup) -> Self {
+        let _alone = ALONE.lock().await;
         let (upstream, clock) = (weather().await, ManualClock::new());
         let mut replicas = Vec::new();
         for _ in 0..3 {
@@ -75,7 +78,7 @@ impl Fleet {
             }
         }
         assert_eq!(upstream.calls(), PLACES, "each place is asked for once by the whole fleet");
-        Self { upstream, replicas, _ticking: Ticking::start(&clock) }
+        Self { upstream, replicas, _ticking: Ticking::start(&clock), _alone }
     }
 
     fn load(&self) -> Load {
