@@ -15,8 +15,10 @@ use crate::weather::Purpose;
 
 /// Slots that are tried by what is known before all are read.
 const TRIES: usize = 4;
-/// From the claim to the permit; what takes longer gets none, and the slot is lost.
+/// From the claim to the permit; of what takes longer no use is made, and the slot is lost.
 const HANDOVER: Duration = Duration::from_millis(500);
+/// Calls of the shared minute that one permit may cost: on a machine that has no time for us, the first may be lost.
+const HANDOVERS: usize = 3;
 /// Sooner nobody should ask again.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 /// When to ask again if it is not known when there is a call: the store is away, say.
@@ -188,14 +190,19 @@ impl Budget {
     }
 
     async fn shared(&self, purpose: Purpose) -> Result<Permit, Shut> {
-        let place = match self.known(purpose)? {
-            Some(place) => place,
-            None => {
-                self.tried(self.look_at_store(Reader::Caller).await)?;
-                self.claim_any(purpose).await?
+        for _ in 0..HANDOVERS {
+            let place = match self.known(purpose)? {
+                Some(place) => place,
+                None => {
+                    self.tried(self.look_at_store(Reader::Caller).await)?;
+                    self.claim_any(purpose).await?
+                }
+            };
+            if let Some(permit) = self.confirm(place).await? {
+                return Ok(permit);
             }
-        };
-        self.confirm(place).await
+        }
+        Err(Shut::new(RefusedBecause::Minute, None))
     }
 
     /// What can be said without the store: that it is in vain, or that there is one in stock.
@@ -268,8 +275,8 @@ impl Budget {
         Ok(true)
     }
 
-    /// Turns a call of the minute into a permit, if day and month allow it and the claim was good.
-    async fn confirm(&self, place: Place) -> Result<Permit, Shut> {
+    /// Turns a call of the minute into a permit, if day and month allow it and the claim was good; `None` if that took too long.
+    async fn confirm(&self, place: Place) -> Result<Option<Permit>, Shut> {
         let confirmed = async {
             match (&self.watch, &place) {
                 (Some(watch), Place::Slot { slot, .. }) => watch.confirms(&self.ledger, *slot).await,
@@ -289,12 +296,12 @@ impl Budget {
             Place::Stock { claimed } => claimed + STOCK_LASTS + HANDOVER,
         };
         if Instant::now() > deadline {
-            return Err(Shut::new(RefusedBecause::Minute, None));
+            return Ok(None);
         }
         if let Place::Slot { claimed, .. } = place {
             self.lock().stock.add(claimed, self.parts.weight - 1);
         }
-        Ok(Permit(()))
+        Ok(Some(Permit(())))
     }
 }
 

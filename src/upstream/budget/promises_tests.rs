@@ -1,12 +1,15 @@
 //! What one replica promises to those who ask it, and what all keep for the day and the month.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
+use futures_util::FutureExt;
+use tokio::time::{Instant, advance, sleep};
 
 use super::fleet_tests::{Fleet, LAG, NOON, config, following_tokio};
 use super::{Budget, BudgetConfig, Refused, RefusedBecause};
+use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::store::{Notebook, Store, StoreConfig};
 use crate::telemetry::Metrics;
@@ -20,7 +23,10 @@ const TTL: Duration = Duration::from_secs(62);
 
 /// A process of its own, with the store in it.
 fn alone(config: BudgetConfig) -> Arc<Budget> {
-    let clock = following_tokio(NOON);
+    alone_by(following_tokio(NOON), config)
+}
+
+fn alone_by(clock: Clock, config: BudgetConfig) -> Arc<Budget> {
     let store = Store::start(StoreConfig::Memory, clock.clone(), Metrics::new());
     Budget::start(config, Notebook { store, keyring: Arc::new(Keyring::ephemeral().unwrap()), clock })
 }
@@ -40,6 +46,30 @@ async fn a_single_new_replica_gets_its_first_permit_at_once() {
     assert_eq!(fleet.ask(0, miss(1)).await, Ok(()));
     assert_eq!(began.elapsed(), Duration::ZERO);
     assert!(fleet.budget(0).left().quiet);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_stands_still_for_a_moment_after_a_claim_loses_that_call_and_no_other() {
+    let (right, stands_still) = (following_tokio(NOON), Arc::new(AtomicU32::new(0)));
+    // What looks at the clock, a claim among others, gets no time of the machine for a while.
+    let clock = {
+        let left = Arc::clone(&stands_still);
+        Clock::from_fn(move || {
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                let _ = advance(Duration::from_millis(600)).now_or_never();
+            }
+            right.now_ms()
+        })
+    };
+    let budget = alone_by(clock, config(60, 1));
+    stands_still.store(1, Ordering::SeqCst);
+    assert_eq!(ask(&budget, Purpose::Renewal).await, Ok(()));
+    assert_eq!((stands_still.load(Ordering::SeqCst), budget.left().minute), (0, 58));
+    // It does not take all that there is for a single one.
+    stands_still.store(u32::MAX, Ordering::SeqCst);
+    assert!(ask(&budget, Purpose::Renewal).await.is_err());
+    stands_still.store(0, Ordering::SeqCst);
+    assert_eq!(budget.left().minute, 55);
 }
 
 #[tokio::test(start_paused = true)]
