@@ -1,6 +1,8 @@
 """Compares what a client made of its scenarios. One line a scenario; exit code 1 if one failed.
 
-usage: compare.py CLIENT DIRECT RUN...     each RUN has to be as the run directly against OpenWeatherMap
+usage: compare.py CLIENT DIRECT RUN...       each RUN has to be as the run directly against OpenWeatherMap; what that has
+                                             closed has to be answered
+       compare.py --limit CLIENT DIRECT RUN...   as well, but only of what ends for want of requests
        compare.py --alike CLIENT DIRECT RUN      each answer of RUN has to be there, and of the same kind
 
 A RUN is LABEL=FILE, with a line of JSON for each scenario.
@@ -10,6 +12,8 @@ import json
 import sys
 
 WIDEST = 300
+# The kinds of scenarios that end with an answer directly, and those that end without.
+EXPECTED = {"answer": True, "limit": False, "closed": False}
 # What an answer may have or not, as the weather is.
 SOMETIMES = {"rain", "snow", "gust", "wind_gust", "visibility", "alerts", "local_names", "state", "sea_level", "grnd_level"}
 
@@ -75,27 +79,33 @@ def alike(one, other):
     return isinstance(other, type(one)) or {type(one), type(other)} <= {int, float} or None in (one, other)
 
 
+def same(client, line, label, other):
+    """Whether a scenario went as it did directly. Says how not."""
+    name = line["name"]
+    if other is None:
+        failed(client, name, f"not run {label}")
+    elif line["kind"] == "closed":
+        if not empty(other):
+            return True
+        failed(client, name, f"no answer {label}", ("direct", shown(line)), (label, shown(other)))
+    elif result(line) == result(other):
+        return True
+    else:
+        where, one, two = apart(result(line), result(other), "")
+        sides = [(side, short(json.dumps(value, ensure_ascii=False))) for side, value in (("direct", one), (label, two))]
+        failed(client, name, f"differs {label} at {where or 'all'}", *sides)
+    return False
+
+
 def compare(client, direct, runs):
-    failures = 0
-    if not direct:
-        return failed(client, "all", "no scenario was run directly")
-    for name in dict.fromkeys([*direct, *(name for run in runs.values() for name in run)]):
-        line = direct.get(name)
-        if line is None or line["kind"] == "answer" and empty(line):
-            failures += failed(client, name, "no answer, even from OpenWeatherMap itself", ("direct", shown(line)))
-            continue
-        for label, run in runs.items():
-            other = run.get(name)
-            if other is None:
-                failures += failed(client, name, f"not run {label}")
-                break
-            if result(line) != result(other):
-                where, one, two = apart(result(line), result(other), "")
-                failures += failed(client, name, f"differs {label} at {where or 'all'}", *(
-                    (side, short(json.dumps(value, ensure_ascii=False))) for side, value in (("direct", one), (label, two))))
-                break
-        else:
+    failures = 0 if direct else failed(client, "all", "no scenario was run directly")
+    for line in direct.values():
+        if line["kind"] in EXPECTED and EXPECTED[line["kind"]] == empty(line):
+            failures += failed(client, line["name"], "not what OpenWeatherMap itself says", ("direct", shown(line)))
+        elif all(same(client, line, label, run.get(line["name"])) for label, run in runs.items()):
             ok(client, line)
+        else:
+            failures += 1
     return failures
 
 
@@ -113,10 +123,12 @@ def compare_kinds(client, direct, label, run):
 
 def main():
     arguments = sys.argv[1:]
-    only_kinds = arguments[0] == "--alike"
-    client, *runs = arguments[1:] if only_kinds else arguments
-    direct, *others = [(label, read(path)) for label, path in (run.split("=", 1) for run in runs)]
-    failures = compare_kinds(client, direct[1], *others[0]) if only_kinds else compare(client, direct[1], dict(others))
+    option = arguments.pop(0) if arguments[0].startswith("--") else None
+    client, *runs = arguments
+    (_, direct), *others = [(label, read(path)) for label, path in (run.split("=", 1) for run in runs)]
+    if option == "--limit":
+        direct = {name: line for name, line in direct.items() if line["kind"] == "limit"}
+    failures = compare_kinds(client, direct, *others[0]) if option == "--alike" else compare(client, direct, dict(others))
     sys.exit(1 if failures else 0)
 
 

@@ -30,7 +30,10 @@ install_clients() {
   mkdir "$work/node"
   echo '{"private": true}' >"$work/node/package.json"
   quietly timeout "$INSTALL_SECS" npm install --prefix "$work/node" --cache "$work/npm" --no-audit --no-fund --ignore-scripts \
-    "${NODE_CLIENTS[@]}"
+    "${NODE_CLIENTS[@]}" "${MAGICMIRROR_NEEDS[@]}"
+  quietly timeout "$INSTALL_SECS" npm pack --cache "$work/npm" --pack-destination "$work" "$MAGICMIRROR"
+  mkdir "$work/magicmirror"
+  tar --extract --gzip --file "$work"/magicmirror-*.tgz --directory "$work/magicmirror" --strip-components 1
 }
 
 # await COMMAND...: until it succeeds.
@@ -85,7 +88,7 @@ start_upstream() {
 # upstream_calls WHOSE...: how many calls OpenWeatherMap has had with those keys.
 upstream_calls() { cut -d ' ' -f 1 "$work/calls.log" | grep -cFx "$(printf '%s\n' "$@")" || true; }
 
-# write_settings NAME [LINE-OF-SERVER]...
+# write_settings NAME [LINE-OF-SERVER]...: `account` and `budget` are those of its section for upstream.
 write_settings() {
   local name=$1
   shift
@@ -97,8 +100,10 @@ $(printf '%s\n' "$@")
 listen = "127.0.0.1:0"
 [upstream]
 base_url = "http://127.0.0.1:${port[upstream]}"
-api_key = "$stratus_key"
+api_key = "${account:-$stratus_key}"
 budget_per_minute = 100000
+budget_per_day = ${budget:-0}
+max_replicas = 1
 [access]
 required = true
 consumers_file = "$work/consumers.toml"
@@ -142,13 +147,17 @@ make_consumer() {
   head -n 1 "$work/consumer"
 }
 
+# use_up ROOT KEY PLACE: one question there.
+use_up() {
+  printf 'url = "%s/data/2.5/weather?q=%s&appid=%s"\n' "$1" "$3" "$2" |
+    curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}\n' --cacert "$work/secrets/ca.crt" --config - \
+      >>"$work/used-up.log"
+}
+
 # next_limited_key ROOT: into limited_consumer_key the key of a consumer whose one request has just been used up there.
 next_limited_key() {
-  local question
   limited_consumer_key=$(sed -n "$((++limited_used))p" "$work/limited-keys")
-  question=(curl --silent --max-time 10 --output /dev/null --write-out '%{http_code}\n' --cacert "$work/secrets/ca.crt"
-    --config <(printf 'url = "%s/data/2.5/weather?q=London&appid=%s"\n' "$1" "$limited_consumer_key"))
-  "${question[@]}" >>"$work/used-up.log" || true
+  use_up "$1" "$limited_consumer_key" London
 }
 
 # knows NAME SETTING: whether nothing is said against that one of those settings.

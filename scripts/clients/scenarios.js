@@ -1,12 +1,12 @@
 // What the scenarios in JavaScript share; the settings and the lines are those of scenarios.py.
 "use strict";
 
-const { OPENWEATHERMAP: root, KEY: key, WRONG_KEY: wrongKey, LIMITED_KEY: limitedKey, NOW, ONLY_ANSWERS } = process.env;
+const { OPENWEATHERMAP: root, KEY: key, WRONG_KEY: wrongKey, LIMITED_KEY: limitedKey, NOW, ONLY } = process.env;
 
 // One after the other, as `call` gives values or promises of them.
 async function run(scenarios) {
   for (const [kind, name, call] of scenarios) {
-    if (kind === "error" && ONLY_ANSWERS !== undefined) continue;
+    if ((ONLY ?? kind) !== kind) continue;
     let result;
     try {
       result = { value: (await call()) ?? null };
@@ -19,5 +19,7 @@ async function run(scenarios) {
 
 const answer = (name, call) => ["answer", name, call];
 const failure = (name, call) => ["error", name, call];
+const limit = (name, call) => ["limit", name, call];
+const closed = (name, call) => ["closed", name, call];
 
-module.exports = { root, key, wrongKey, limitedKey, now: Number(NOW), run, answer, failure };
+module.exports = { root, key, wrongKey, limitedKey, now: Number(NOW), run, answer, failure, limit, closed };

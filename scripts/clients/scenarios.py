@@ -4,7 +4,7 @@ OPENWEATHERMAP     the host root to ask, such as http://127.0.0.1:3000; empty wh
 FORWARD_PROXY      the proxy to ask them through instead
 KEY, WRONG_KEY, LIMITED_KEY     one that is answered, one that is not known, one that has no requests left
 NOW                what the scripted OpenWeatherMap calls now, in Unix seconds
-ONLY_ANSWERS       set: without the scenarios that end in errors
+ONLY               run scenarios of this kind only
 """
 
 import dataclasses
@@ -35,8 +35,10 @@ def told(error):
 
 
 def scenario(kind, name, call):
-    """`kind` is `answer` if the real service answers with what was asked for, else `error`."""
-    if kind == "error" and "ONLY_ANSWERS" in os.environ:
+    """Kinds: `answer` is what the real service answers as asked, `error` what it does not, `limit` what it does not for want
+    of requests, and `closed` what it did once.
+    """
+    if os.environ.get("ONLY", kind) != kind:
         return
     try:
         result = {"value": call()}
@@ -51,3 +53,7 @@ def answer(name, call):
 
 def failure(name, call):
     scenario("error", name, call)
+
+
+def limit(name, call):
+    scenario("limit", name, call)

@@ -28,6 +28,7 @@ ANSWERS = {
     "/data/2.5/find": bodies.find,
     "/data/2.5/box/city": bodies.box,
     "/data/2.5/forecast": lambda ask: bodies.forecast(ask, 3 * HOUR, 40),
+    "/data/2.5/forecast/hourly": lambda ask: bodies.forecast(ask, HOUR, 96),
     "/data/2.5/forecast/daily": bodies.forecast_daily,
     "/data/2.5/air_pollution": lambda ask: bodies.air(ask, [ask.now]),
     "/data/2.5/air_pollution/forecast": lambda ask: bodies.air(ask, range(ask.now, ask.now + 4 * DAY, HOUR)),
@@ -45,7 +46,9 @@ MOMENT = "/data/4.0/onecall/current"
 TIMELINE = "/data/4.0/onecall/timeline/"
 
 SITE = "https://openweathermap.org"
+CLOSED = "/data/2.5/onecall"
 WRONG_KEY = f'{{"cod":401, "message": "Invalid API key. Please see {SITE}/faq#error401 for more info."}}'
+NOT_IN_PLAN = '{"cod":401, "message": "Please note that using One Call 3.0 requires a separate subscription."}'
 TOO_MANY = (
     '{"cod":429,"message":"Your account is temporary blocked due to exceeding of requests limitation of your subscription type. '
     f'Please choose the proper subscription {SITE}/price"}}'
@@ -90,6 +93,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def answer(self, path, parameters, spoil):
         ask = bodies.Question(parameters, NOW)
+        if path == CLOSED:
+            return 401, NOT_IN_PLAN
         try:
             if path == MOMENT:
                 place = ask.point()

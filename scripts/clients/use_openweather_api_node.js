@@ -2,7 +2,7 @@
 "use strict";
 
 const path = require("path");
-const { root, key, wrongKey, limitedKey, now, run, answer, failure } = require("./scenarios");
+const { root, key, wrongKey, limitedKey, now, run, answer, failure, limit } = require("./scenarios");
 
 // Its package says which of its files may be required by name, and this is none of them; so by its path, and before the others.
 const files = path.dirname(require.resolve("openweather-api-node"));
@@ -40,14 +40,14 @@ const failures = [
   failure("unknown city, places", () => point.getAllLocations("Atlantis")),
   failure("unknown postcode", () => point.getCurrent({ zipCode: "00000,US" })),
 ];
-for (const [name, other] of [["wrong key", wrongKey], ["limit reached", limitedKey]]) {
+for (const [told, name, other] of [[failure, "wrong key", wrongKey], [limit, "limit reached", limitedKey]]) {
   failures.push(
-    failure(name, () => point.getCurrent({ key: other })),
-    failure(`${name}, by name`, () => at({ locationName: "London,GB", key: other }).getCurrent()),
-    failure(`${name}, forecast`, () => point.getForecast(3, { key: other })),
-    failure(`${name}, everything`, () => point.getEverything({ key: other })),
-    failure(`${name}, places`, () => point.getAllLocations("London", { key: other })),
-    failure(`${name}, air`, () => point.getCurrentAirPollution({ key: other })),
+    told(name, () => point.getCurrent({ key: other })),
+    told(`${name}, by name`, () => at({ locationName: "London,GB", key: other }).getCurrent()),
+    told(`${name}, forecast`, () => point.getForecast(3, { key: other })),
+    told(`${name}, everything`, () => point.getEverything({ key: other })),
+    told(`${name}, places`, () => point.getAllLocations("London", { key: other })),
+    told(`${name}, air`, () => point.getCurrentAirPollution({ key: other })),
   );
 }
 run([...answers, ...failures]);

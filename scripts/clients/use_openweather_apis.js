@@ -2,7 +2,7 @@
 "use strict";
 
 const http = require("http");
-const { root, key, wrongKey, limitedKey, run, answer, failure } = require("./scenarios");
+const { root, key, wrongKey, limitedKey, run, answer, failure, limit, closed } = require("./scenarios");
 
 const { hostname, port } = new URL(root);
 const get = http.get;
@@ -44,12 +44,13 @@ run([
   answer("forecast", () => ask(key, london, forecast)),
   answer("forecast for days", () => ask(key, london, (heard) => weather.getWeatherForecastForDays(3, heard))),
   answer("forecast for hours", () => ask(key, london, (heard) => weather.getWeatherForecastForHours(5, heard))),
+  closed("One Call 2.5", () => ask(key, point, (heard) => weather.getWeatherOneCall(heard))),
   failure("unknown city", () => ask(key, { city: "Atlantis" }, all)),
   failure("unknown city, forecast", () => ask(key, { city: "Atlantis" }, forecast)),
   failure("unknown city, temperature", () => ask(key, { city: "Atlantis" }, (heard) => weather.getTemperature(heard))),
   failure("no city", () => ask(key, { city: "" }, all)),
   failure("wrong key", () => ask(wrongKey, london, all)),
   failure("wrong key, summary", () => ask(wrongKey, london, (heard) => weather.getSmartJSON(heard))),
-  failure("limit reached", () => ask(limitedKey, london, all)),
-  failure("limit reached, forecast", () => ask(limitedKey, london, forecast)),
+  limit("limit reached", () => ask(limitedKey, london, all)),
+  limit("limit reached, forecast", () => ask(limitedKey, london, forecast)),
 ]);

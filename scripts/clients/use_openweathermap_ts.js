@@ -1,7 +1,7 @@
 // openweathermap-ts against OPENWEATHERMAP. It gives the body of an error as if it were weather.
 "use strict";
 
-const { root, key, wrongKey, limitedKey, run, answer, failure } = require("./scenarios");
+const { root, key, wrongKey, limitedKey, run, answer, failure, limit } = require("./scenarios");
 const { default: OpenWeatherMap } = require("openweathermap-ts");
 
 function client(apiKey, more = {}) {
@@ -29,6 +29,6 @@ run([
   failure("wrong longitude", () => ours.getThreeHourForecastByGeoCoordinates(1, 181)),
   failure("wrong key", () => client(wrongKey).getCurrentWeatherByCityName(london)),
   failure("wrong key, forecast", () => client(wrongKey).getThreeHourForecastByCityName(london)),
-  failure("limit reached", () => client(limitedKey).getCurrentWeatherByCityName(london)),
-  failure("limit reached, forecast", () => client(limitedKey).getThreeHourForecastByCityName(london)),
+  limit("limit reached", () => client(limitedKey).getCurrentWeatherByCityName(london)),
+  limit("limit reached, forecast", () => client(limitedKey).getThreeHourForecastByCityName(london)),
 ]);

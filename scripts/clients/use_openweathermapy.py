@@ -4,7 +4,7 @@ import os
 
 from openweathermapy import core
 
-from scenarios import KEY, LIMITED_KEY, PROXY, ROOT, WRONG_KEY, answer, failure
+from scenarios import KEY, LIMITED_KEY, PROXY, ROOT, WRONG_KEY, answer, failure, limit
 
 if ROOT:
     core.BASE_URL = ROOT + "/data/2.5/"
@@ -34,5 +34,5 @@ failure("unknown city, cities by name", lambda: table(core.find_city("Atlantis",
 failure("no place", lambda: core.get_current(appid=KEY))
 failure("no key", lambda: core.get_current("London,GB"))
 failure("wrong key", lambda: core.get_current("London,GB", appid=WRONG_KEY))
-failure("limit reached", lambda: core.get_current("London,GB", appid=LIMITED_KEY))
-failure("limit reached, forecast", lambda: table(core.get_forecast_hourly("London,GB", APPID=LIMITED_KEY)))
+limit("limit reached", lambda: core.get_current("London,GB", appid=LIMITED_KEY))
+limit("limit reached, forecast", lambda: table(core.get_forecast_hourly("London,GB", APPID=LIMITED_KEY)))

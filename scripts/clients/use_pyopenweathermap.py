@@ -10,7 +10,7 @@ import socket
 from pyopenweathermap import create_owm_client
 from pyopenweathermap.client import air_pollution_client, free_client, onecall_client
 
-from scenarios import KEY, LIMITED_KEY, ROOT, WRONG_KEY, answer, failure
+from scenarios import KEY, LIMITED_KEY, ROOT, WRONG_KEY, answer, failure, limit
 
 if ROOT:
     free_client.CURRENT_WEATHER_API_URL = ROOT + "/data/2.5/weather"
@@ -53,11 +53,11 @@ answer("air_pollution", air)
 for mode in [*MODES, "air_pollution"]:
     answer(f"{mode}, key is valid", lambda: valid(mode, KEY))
     failure(f"{mode}, wrong key is valid", lambda: valid(mode, WRONG_KEY))
-    failure(f"{mode}, key without requests left is valid", lambda: valid(mode, LIMITED_KEY))
+    limit(f"{mode}, key without requests left is valid", lambda: valid(mode, LIMITED_KEY))
 for mode in MODES:
     failure(f"{mode}, wrong latitude", lambda: weather(mode, lat=91))
     failure(f"{mode}, wrong key", lambda: weather(mode, WRONG_KEY))
-    failure(f"{mode}, limit reached", lambda: weather(mode, LIMITED_KEY))
+    limit(f"{mode}, limit reached", lambda: weather(mode, LIMITED_KEY))
 failure("air_pollution, wrong latitude", lambda: air(lat=91))
 failure("air_pollution, wrong key", lambda: air(WRONG_KEY))
-failure("air_pollution, limit reached", lambda: air(LIMITED_KEY))
+limit("air_pollution, limit reached", lambda: air(LIMITED_KEY))

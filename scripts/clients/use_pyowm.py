@@ -4,7 +4,7 @@ from pyowm.commons.http_client import HttpClient
 from pyowm.owm import OWM
 from pyowm.utils.config import get_default_config, get_default_config_for_proxy
 
-from scenarios import DAY, HOUR, KEY, LIMITED_KEY, NOW, PROXY, ROOT, WRONG_KEY, answer, failure
+from scenarios import DAY, HOUR, KEY, LIMITED_KEY, NOW, PROXY, ROOT, WRONG_KEY, answer, failure, limit
 
 
 def managers(key):
@@ -75,10 +75,10 @@ failure("unknown city, weather of places", lambda: some(weather.weather_at_place
 failure("unknown id", lambda: one(weather.weather_at_id(1)))
 failure("unknown postcode", lambda: one(weather.weather_at_zip_code("00000", "us")))
 failure("no name", lambda: one(weather.weather_at_place("")))
-for name, key in (("wrong key", WRONG_KEY), ("limit reached", LIMITED_KEY)):
+for told, name, key in ((failure, "wrong key", WRONG_KEY), (limit, "limit reached", LIMITED_KEY)):
     weather, places, air, uv = managers(key)
-    failure(name, lambda: one(weather.weather_at_place("London,GB")))
-    failure(f"{name}, forecast", lambda: one(weather.forecast_at_place("London,GB", "3h").forecast))
-    failure(f"{name}, One Call", lambda: everything(weather.one_call(51.51, -0.13)))
-    failure(f"{name}, places", lambda: some(places.geocode("London")))
-    failure(f"{name}, air", lambda: one(air.air_quality_at_coords(51.51, -0.13)))
+    told(name, lambda: one(weather.weather_at_place("London,GB")))
+    told(f"{name}, forecast", lambda: one(weather.forecast_at_place("London,GB", "3h").forecast))
+    told(f"{name}, One Call", lambda: everything(weather.one_call(51.51, -0.13)))
+    told(f"{name}, places", lambda: some(places.geocode("London")))
+    told(f"{name}, air", lambda: one(air.air_quality_at_coords(51.51, -0.13)))
