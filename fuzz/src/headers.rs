@@ -21,7 +21,7 @@ use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
 use stratus::store::{Notebook, Store, StoreConfig};
 use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
-use stratus::weather::{Fetched, Fetching, Location, Purpose, Query, Source, SourceError};
+use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -298,8 +298,8 @@ struct Stub;
 impl Source for Stub {
     fn fetch<'a>(&'a self, query: &'a Query, _: Purpose) -> Fetching<'a> {
         let retry_after = Duration::from_secs(90);
-        let name = if let Location::Name(name) = &query.location { name.as_str() } else { "" };
-        let fetched = match name {
+        let name = query.value("q").unwrap_or_default();
+        let fetched = match &*name {
             "unknown" => Err(SourceError::UnknownLocation),
             "no key" => Err(SourceError::NoKey),
             "refused" => Err(SourceError::RejectedKey),

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use stratus::upstream::fuzzing::request_url;
-use stratus::weather::{Hundredths, Lang, Location, Query};
+use stratus::weather::{Hundredths, Location, Query, WEATHER};
 use url::Url;
 
 const KEY: &str = "0123456789abcdef0123456789abcdef";
@@ -18,11 +18,12 @@ pub fn check(data: &[u8]) {
     }
     let (segment, parameters) = text.split_once('\n').unwrap_or((&text, ""));
     let Ok(query) = Query::parse(segment, parameters) else { return };
-    is_canonical(&query.location);
-    is_what_was_written(segment, &query);
-    is_one_question(&query);
+    let location = Location::from_path(segment).expect("it was read before");
+    is_canonical(&location);
+    is_what_was_written(segment, &location);
+    is_one_question(&location, &query);
     for base in BASES {
-        asks_for_nothing_else(base, &query);
+        asks_for_nothing_else(base, &location, &query);
     }
 }
 
@@ -47,36 +48,36 @@ fn is_canonical(location: &Location) {
 }
 
 /// The short way of plain names and the long one of everything else agree.
-fn is_what_was_written(segment: &str, query: &Query) {
+fn is_what_was_written(segment: &str, location: &Location) {
     let spaced = segment.replace('+', " ");
     let decoded = percent_decode_str(&spaced).decode_utf8().expect("what is accepted is UTF-8");
-    assert_eq!(decoded.parse().as_ref(), Ok(&query.location), "{segment:?}");
+    assert_eq!(decoded.parse().as_ref(), Ok(location), "{segment:?}");
 }
 
 /// The canonical form, put in a path, is the same question; its record has a name of its own, which a purge knows.
-fn is_one_question(query: &Query) {
-    let segment = utf8_percent_encode(&query.location.to_string(), NON_ALPHANUMERIC).to_string();
-    let lang = query.lang.map(|lang| format!("&lang={}", lang.as_str())).unwrap_or_default();
-    let parameters = format!("units={}{lang}", query.units.as_str());
+fn is_one_question(location: &Location, query: &Query) {
+    let segment = utf8_percent_encode(&location.to_string(), NON_ALPHANUMERIC).to_string();
+    let lang = query.value("lang").map(|lang| format!("&lang={lang}")).unwrap_or_default();
+    let units = query.value("units").unwrap_or("standard".into());
+    let parameters = format!("units={units}{lang}");
     assert_eq!(Query::parse(&segment, &parameters).as_ref(), Ok(query));
-    assert!(Query::all_about(&query.location).any(|other| other == *query), "a purge forgets {query:?}");
+    assert!(Query::all_about(location).any(|other| other == *query), "a purge forgets {location:?}");
+    // OpenWeatherMap's own path leads to the same question.
+    assert_eq!(Query::openweathermap(WEATHER, query.parameters()).as_ref(), Ok(query));
 
-    let subject = query.subject();
-    let lines: Vec<_> = subject.split('\n').collect();
-    let expected = ["weather", &query.location.to_string(), query.units.as_str(), query.lang.map_or("", Lang::as_str)];
-    assert_eq!(lines, expected, "the subject has a line that is none of its own");
-    assert!(!subject.contains('\r') && !subject.contains('\0'));
+    assert_eq!(query.subject(), format!("weather\n{}", query.parameters()));
+    assert!(query.parameters().bytes().all(|byte| byte.is_ascii_graphic()), "{}", query.parameters());
 }
 
 /// The upstream reads exactly the parameters that were meant, the key last and once.
-fn asks_for_nothing_else(base: &str, query: &Query) {
+fn asks_for_nothing_else(base: &str, location: &Location, query: &Query) {
     let base = Url::parse(base).expect("a constant");
     let url = request_url(base.clone(), query, KEY);
     assert_eq!(url.origin(), base.origin());
     assert_eq!(url.path(), format!("{}/data/2.5/weather", base.path().trim_end_matches('/')));
     assert_eq!((url.fragment(), url.username(), url.password()), (None, "", None));
 
-    let mut expected: Vec<(&str, Cow<'_, str>)> = match &query.location {
+    let mut expected: Vec<(&str, Cow<'_, str>)> = match location {
         Location::Name(name) => vec![("q", name.into())],
         Location::Id(id) => vec![("id", id.to_string().into())],
         Location::Zip { code, country } => vec![("zip", format!("{code},{country}").into())],
@@ -84,8 +85,8 @@ fn asks_for_nothing_else(base: &str, query: &Query) {
             vec![("lat", Hundredths(*latitude).to_string().into()), ("lon", Hundredths(*longitude).to_string().into())]
         }
     };
-    expected.push(("units", query.units.as_str().into()));
-    expected.extend(query.lang.map(|lang| ("lang", lang.as_str().into())));
+    expected.extend(["lang", "units"].into_iter().filter_map(|name| Some((name, query.value(name)?))));
+    expected.sort();
     expected.push(("appid", KEY.into()));
 
     let text = url.query().expect("parameters");

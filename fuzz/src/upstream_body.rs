@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use stratus::upstream::fuzzing::judge;
-use stratus::weather::SourceError;
+use stratus::weather::{Failure, SourceError, WEATHER};
 
 use super::input::Input;
 
@@ -20,9 +20,12 @@ pub fn check(data: &[u8]) {
     let status = std::str::from_utf8(head.until(b" ")).ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let (retry_after, body) = (head.rest(), input.rest());
 
-    let (waiting, judged) = judge(status, body, retry_after);
+    let (waiting, judged) = judge(WEATHER, status, body, retry_after);
     assert!((SHORTEST_WAIT..=LONGEST_WAIT).contains(&waiting), "{waiting:?}");
-    match judged {
+    if let Err(Failure { words: Some(words), .. }) = &judged {
+        assert_eq!((words.status, &*words.body), (status, body), "its own words are passed on as they are");
+    }
+    match judged.map_err(|failure| failure.error) {
         Ok(()) => is_weather(status, body),
         Err(SourceError::BudgetExhausted { retry_after }) => assert_eq!(retry_after, waiting),
         Err(SourceError::UnknownLocation) => says_so_itself(status, body),

@@ -2,7 +2,7 @@
 
 use super::freshness::Windows;
 use super::record::{Content, Record};
-use crate::weather::SourceError;
+use crate::weather::{Failure, SourceError};
 
 /// The memory level, in `Cache-Status`.
 pub(super) const MEMORY: &str = "memory";
@@ -39,10 +39,10 @@ pub enum Origin {
 }
 
 /// Why there is no answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GetError {
     /// The source failed and there is no copy to fall back on.
-    Source(SourceError),
+    Source(Failure),
     /// The load was lost by a fault of ours, and so was the next one.
     Lost,
     /// The load took longer than a caller waits.
@@ -53,13 +53,19 @@ pub enum GetError {
 
 impl GetError {
     /// A stable word for metric labels.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Source(error) => error.as_str(),
+            Self::Source(failure) => failure.error.as_str(),
             Self::Lost => "lost",
             Self::WaitTimeout => "wait_timeout",
             Self::Overloaded => "overloaded",
         }
+    }
+}
+
+impl From<SourceError> for GetError {
+    fn from(error: SourceError) -> Self {
+        Self::Source(error.into())
     }
 }
 
@@ -71,7 +77,7 @@ impl Answer {
     /// The label under which it is counted.
     pub(super) fn outcome(&self) -> &'static str {
         match (self.origin, &self.content) {
-            (Origin::Fresh(_), Content::UnknownPlace) => "negative",
+            (Origin::Fresh(_), Content::UnknownPlace(_)) => "negative",
             (Origin::Fresh(MEMORY), Content::Weather(_)) => "hit_memory",
             (Origin::Fresh(_), Content::Weather(_)) => "hit_redis",
             (Origin::Stale(_), _) => "stale",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use quick_cache::sync::Cache;
 use tokio::time::Instant;
 
-use crate::weather::{Query, SourceError};
+use crate::weather::{Failure, Query, SourceError};
 
 /// Pause after the first failure; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -18,9 +18,9 @@ const LOOK_AGAIN: Duration = Duration::from_secs(5);
 /// Questions that are remembered. When there are more, the upstream fails as a whole, and that is not for us to notice.
 const QUESTIONS: usize = 16_384;
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Step {
-    error: SourceError,
+    failure: Failure,
     pause: Duration,
     until: Instant,
 }
@@ -34,22 +34,22 @@ impl BackOff {
     }
 
     /// Why `query` should not be tried at `now`.
-    pub(super) fn holds(&self, query: &Query, now: Instant) -> Option<SourceError> {
+    pub(super) fn holds(&self, query: &Query, now: Instant) -> Option<Failure> {
         if self.0.is_empty() {
             return None;
         }
         let step = self.0.get(query)?;
-        (now < step.until).then_some(step.error)
+        (now < step.until).then_some(step.failure)
     }
 
     /// A load failed: gives the pause before the next one. `None` if that is not a matter of the question.
-    pub(super) fn failed(&self, query: &Query, error: SourceError, now: Instant) -> Option<Duration> {
-        if !is_failure(error) {
+    pub(super) fn failed(&self, query: &Query, failure: &Failure, now: Instant) -> Option<Duration> {
+        if !is_failure(failure.error) {
             return None;
         }
         let before = self.0.get(query).map(|step| step.pause);
         let pause = before.map_or(FIRST_PAUSE, |before| (before * 2).min(LONGEST_PAUSE));
-        self.0.insert(query.clone(), Step { error, pause, until: now + jittered(pause) });
+        self.0.insert(query.clone(), Step { failure: failure.clone(), pause, until: now + jittered(pause) });
         Some(pause)
     }
 
@@ -57,7 +57,7 @@ impl BackOff {
     pub(super) fn follow(&self, query: &Query, error: SourceError, pause: Duration, now: Instant) {
         // What is left of a pause says nothing of how long the next one has to be.
         let step = self.0.get(query).map_or(FIRST_PAUSE, |step| step.pause).max(pause);
-        self.0.insert(query.clone(), Step { error, pause: step, until: now + pause.min(LOOK_AGAIN) });
+        self.0.insert(query.clone(), Step { failure: error.into(), pause: step, until: now + pause.min(LOOK_AGAIN) });
     }
 
     /// A load succeeded: the next failure is the first one again.
@@ -96,28 +96,28 @@ mod tests {
         for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
             let now = Instant::now();
             assert_eq!(back_off.holds(&london, now), None);
-            let pause = back_off.failed(&london, SourceError::Failed, now);
+            let pause = back_off.failed(&london, &SourceError::Failed.into(), now);
             assert_eq!(pause, Some(Duration::from_secs(seconds)));
-            assert_eq!(back_off.holds(&london, now + pause.unwrap() * 3 / 4), Some(SourceError::Failed));
+            assert_eq!(back_off.holds(&london, now + pause.unwrap() * 3 / 4), Some(SourceError::Failed.into()));
             assert_eq!(back_off.holds(&query("Paris"), now), None);
             tokio::time::advance(pause.unwrap()).await;
         }
-        back_off.failed(&london, SourceError::Failed, Instant::now());
+        back_off.failed(&london, &SourceError::Failed.into(), Instant::now());
         back_off.succeeded(&london);
         assert_eq!(back_off.holds(&london, Instant::now()), None);
-        assert_eq!(back_off.failed(&london, SourceError::Timeout, Instant::now()), Some(FIRST_PAUSE));
+        assert_eq!(back_off.failed(&london, &SourceError::Timeout.into(), Instant::now()), Some(FIRST_PAUSE));
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_rest_of_another_replicas_pause_does_not_shorten_the_next_one() {
         let (back_off, london, now) = (BackOff::new(), query("London"), Instant::now());
         for _ in 0..3 {
-            back_off.failed(&london, SourceError::Failed, now);
+            back_off.failed(&london, &SourceError::Failed.into(), now);
         }
         for left in [Duration::from_millis(700), Duration::ZERO] {
             back_off.follow(&london, SourceError::Failed, left, now);
         }
-        assert_eq!(back_off.failed(&london, SourceError::Failed, now), Some(Duration::from_secs(8)));
+        assert_eq!(back_off.failed(&london, &SourceError::Failed.into(), now), Some(Duration::from_secs(8)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -132,7 +132,7 @@ mod tests {
             SourceError::Paused { retry_after },
             SourceError::UnknownLocation,
         ] {
-            assert_eq!((back_off.failed(&london, error, now), back_off.holds(&london, now)), (None, None));
+            assert_eq!((back_off.failed(&london, &error.into(), now), back_off.holds(&london, now)), (None, None));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::freshness::Freshness;
 use super::lease::Turn;
 use super::record::{Content, Record};
 use crate::telemetry::Metrics;
-use crate::weather::{Caller, Purpose, Query, SourceError};
+use crate::weather::{Caller, Failure, Purpose, Query, SourceError};
 
 /// What a load is for.
 #[derive(Debug, Clone, Copy)]
@@ -40,7 +40,7 @@ pub(super) struct Called {
 }
 
 impl Inner {
-    pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, SourceError> {
+    pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, Failure> {
         let began = Instant::now();
         let unended = Unended(&self.metrics);
         let called = self.load_in_turn(&query, wish).await;
@@ -55,10 +55,13 @@ impl Inner {
     }
 
     /// Loads when it is this replica's turn, and takes what another has brought when it is not.
-    async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
+    async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, Failure> {
         let held = if wish.purpose == Purpose::Ahead { &self.held_ahead } else { &self.held };
-        if let Some(error) = held.holds(query, self.clock.instant()).or_else(|| self.source.refusal(wish.purpose)) {
-            return Err(error);
+        if let Some(failure) = held.holds(query, self.clock.instant()) {
+            return Err(failure);
+        }
+        if let Some(error) = self.source.refusal(wish.purpose) {
+            return Err(error.into());
         }
         if wish.known_ms.is_some()
             && let Some((record, level)) = self.find_renewed(query, wish).await
@@ -85,7 +88,7 @@ impl Inner {
                 }
                 Turn::Failed(error, pause) => {
                     held.follow(query, error, pause, self.clock.instant());
-                    return Err(error);
+                    return Err(error.into());
                 }
             }
         };
@@ -95,10 +98,10 @@ impl Inner {
         };
         match &called {
             Ok(_) => held.succeeded(query),
-            Err(error) => {
-                let pause = held.failed(query, *error, self.clock.instant());
+            Err(failure) => {
+                let pause = held.failed(query, failure, self.clock.instant());
                 if let Some(lease) = lease {
-                    lease.fail(*error, pause, self.clock.now_ms()).await;
+                    lease.fail(failure.error, pause, self.clock.now_ms()).await;
                 }
                 return called;
             }
@@ -110,21 +113,23 @@ impl Inner {
     }
 
     /// Asks the source and keeps what it says.
-    async fn ask(&self, query: &Query, wish: Wish) -> Result<Called, SourceError> {
+    async fn ask(&self, query: &Query, wish: Wish) -> Result<Called, Failure> {
         let (generation, purged_at_ms) = (self.hot.generation(), self.shelf.purged_at_ms());
         let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, wish.purpose));
-        let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout)) {
+        let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout.into())) {
             // Copied: the buffer that it was read into may be twice as long, and would be kept with it.
             Ok(fetched) => (Content::Weather(Body::new(Bytes::copy_from_slice(&fetched.body))), fetched.fetched_at_ms),
-            Err(SourceError::UnknownLocation) => (Content::UnknownPlace, self.clock.now_ms()),
-            Err(error) => return Err(error),
+            Err(Failure { error: SourceError::UnknownLocation, words }) => {
+                (Content::UnknownPlace(words), self.clock.now_ms())
+            }
+            Err(failure) => return Err(failure),
         };
-        let (name, record) = self.shelf.record(&query.subject(), content, fetched_at_ms, purged_at_ms);
+        let (name, record) = self.shelf.record(query, content, fetched_at_ms, purged_at_ms);
         let mut stored = false;
         // What was asked before a purge is not kept after it.
         if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {
             let in_memory = self.hot.keep(query, &record, generation, self.clock.now_ms());
-            let on_the_shelf = self.shelf.keep(&name, &record).await;
+            let on_the_shelf = self.shelf.keep(query, &name, &record).await;
             if self.hot.generation() == generation {
                 stored = in_memory || on_the_shelf;
             } else {
@@ -154,7 +159,7 @@ impl Inner {
             // The store is looked at with the lease.
             return None;
         }
-        let found = self.shelf.find(&query.subject()).await.filter(will_do)?;
+        let found = self.shelf.find(query).await.filter(will_do)?;
         if self.hot.generation() != generation {
             // It may have been purged meanwhile, and callers who came after that may share this.
             return None;

@@ -11,7 +11,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::crypto::Keyring;
 use crate::store::{MemoryStore, Store, StoreConfig};
-use crate::weather::{Fetched, Fetching, Purpose};
+use crate::weather::{Fetched, Fetching, Purpose, SourceError};
 
 /// 2026-11-22, noon.
 const NOON: u64 = 1_795_348_800_000;
@@ -45,7 +45,7 @@ impl Source for Teller {
         let call = self.told.calls.fetch_add(1, Ordering::SeqCst) + 1;
         let failed = self.told.fails.load(Ordering::SeqCst);
         let fetched = Fetched { body: call.to_string().into(), fetched_at_ms: self.clock.now_ms() };
-        Box::pin(async move { if failed { Err(SourceError::Failed) } else { Ok(fetched) } })
+        Box::pin(async move { if failed { Err(SourceError::Failed.into()) } else { Ok(fetched) } })
     }
 }
 
@@ -96,7 +96,7 @@ impl Fleet {
     async fn call_of(&self, replica: usize, id: usize) -> u64 {
         match self.ask(replica, id).await.unwrap().content {
             Content::Weather(body) => std::str::from_utf8(body.bytes()).unwrap().parse().unwrap(),
-            Content::UnknownPlace => panic!("it is known"),
+            Content::UnknownPlace(_) => panic!("it is known"),
         }
     }
 }

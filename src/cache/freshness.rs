@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::weather::LONGEST_FRESH;
+
 /// How long answers are good.
 #[derive(Debug, Clone, Copy)]
 pub struct Policy {
@@ -63,10 +65,10 @@ pub struct Windows {
 }
 
 impl Policy {
-    /// The windows of a record of weather.
-    pub(super) fn weather(&self, spread: Spread) -> Windows {
+    /// The windows of an answer that is good for so long, if that is longer than the weather of now is.
+    pub(super) fn answer(&self, good_for: Option<Duration>, spread: Spread) -> Windows {
         Windows {
-            fresh: self.shortened(self.fresh, spread),
+            fresh: self.shortened(good_for.map_or(self.fresh, |fresh| fresh.max(self.fresh)), spread),
             stale_while_revalidate: self.stale_while_revalidate,
             stale_if_error: self.stale_if_error,
         }
@@ -83,13 +85,14 @@ impl Policy {
 
     /// How long a record with these windows lies in the store: that the store can see, and it shall not see by it whether a
     /// place is known, so that is not shorter for one that is not.
-    pub(super) fn kept(&self, windows: &Windows, spread: Spread) -> Duration {
-        windows.lifetime().max(self.weather(spread).lifetime())
+    pub(super) fn kept(&self, windows: &Windows, good_for: Option<Duration>, spread: Spread) -> Duration {
+        windows.lifetime().max(self.answer(good_for, spread).lifetime())
     }
 
     /// The longest that any record is kept.
     pub fn longest_lifetime(&self) -> Duration {
-        (self.fresh + self.stale_while_revalidate + self.stale_if_error).max(self.not_found)
+        let fresh = self.fresh.max(LONGEST_FRESH);
+        (fresh + self.stale_while_revalidate + self.stale_if_error).max(self.not_found)
     }
 
     fn shortened(&self, window: Duration, spread: Spread) -> Duration {
@@ -157,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_windows_follow_each_other_to_the_millisecond() {
-        let windows = POLICY.weather(Spread(0));
+        let windows = POLICY.answer(None, Spread(0));
         for (age_ms, expected, ttl) in [
             (0, Freshness::Fresh, 300),
             (299_999, Freshness::Fresh, 1),
@@ -183,14 +186,14 @@ mod tests {
 
     #[test]
     fn an_answer_from_the_future_is_new() {
-        assert_eq!(POLICY.weather(Spread(0)).freshness(2_000, 1_000), Freshness::Fresh);
+        assert_eq!(POLICY.answer(None, Spread(0)).freshness(2_000, 1_000), Freshness::Fresh);
         assert_eq!(age(2_000, 1_000), Duration::ZERO);
     }
 
     #[test]
     fn what_was_fetched_together_ends_spread_over_the_whole_jitter() {
         let fresh: Vec<_> = (0..1_000)
-            .map(|number| POLICY.weather(Spread::of(&format!("stratus:{number}"), 1_000)).fresh.as_millis())
+            .map(|number| POLICY.answer(None, Spread::of(&format!("stratus:{number}"), 1_000)).fresh.as_millis())
             .collect();
         let tenths = |from: u128| fresh.iter().filter(|ms| (from..from + 3_000).contains(*ms)).count();
         assert!(fresh.iter().all(|ms| (270_000..=300_000).contains(ms)));
@@ -206,7 +209,7 @@ mod tests {
         fn freshness_only_ever_declines_and_agrees_with_the_ttl(
             spread in 0_u32..1024, first in 0_u64..5_000_000, later in 0_u64..5_000_000,
         ) {
-            let windows = POLICY.weather(Spread(spread));
+            let windows = POLICY.answer(None, Spread(spread));
             let rank = |age| match windows.freshness(0, age) {
                 Freshness::Fresh => 0,
                 Freshness::Renew => 1,

@@ -8,9 +8,9 @@ use quick_cache::sync::Cache;
 
 use super::freshness::is_from_the_future;
 use super::record::{Content, Record};
-use crate::weather::{Location, Query};
+use crate::weather::Query;
 
-/// What an entry takes beside the bytes of its body and its location: the record, the question, the tag, and what the
+/// What an entry takes beside the bytes of its body and its parameters: the record, the question, the tag, and what the
 /// cache and the allocator add. Measured with a million entries, see `docs/benchmarks.md`.
 const ENTRY_BYTES: u64 = 480;
 /// What the cache is laid out for: a weather body has about 500 bytes.
@@ -23,14 +23,9 @@ impl Weighter<Query, Record> for ByBytes {
     fn weight(&self, query: &Query, record: &Record) -> u64 {
         let body = match &record.content {
             Content::Weather(body) => body.max_bytes(),
-            Content::UnknownPlace => 0,
+            Content::UnknownPlace(words) => words.as_ref().map_or(0, |words| words.body.len()),
         };
-        let location = match &query.location {
-            Location::Name(name) => name.len(),
-            Location::Zip { code, country } => code.len() + country.len(),
-            Location::Coordinates { .. } | Location::Id(_) => 0,
-        };
-        ENTRY_BYTES + (body + location) as u64
+        ENTRY_BYTES + (body + query.parameters().len()) as u64
     }
 }
 
@@ -115,7 +110,7 @@ mod tests {
     use super::super::body::Body;
     use super::super::freshness::{Policy, Spread};
     use super::*;
-    use crate::weather::Units;
+    use crate::weather::{Location, Units};
     use bytes::Bytes;
     use std::time::Duration;
 
@@ -130,7 +125,7 @@ mod tests {
             jitter_percent: 0,
         };
         let content = Content::Weather(Body::new(Bytes::from(vec![b'x'; length])));
-        Record::with(content, fetched_at_ms, Spread::of("x", 0), &policy)
+        Record::with(content, fetched_at_ms, Spread::of("x", 0), &policy, None)
     }
 
     fn query(id: u64) -> Query {
@@ -175,7 +170,7 @@ mod tests {
         let hot = Hot::new(1_000_000);
         let record_of_500 = record(5, 500);
         for id in 1..=1_000_000 {
-            let query = Query { location: Location::Id(id), units: Units::Metric, lang: None };
+            let query = Query::weather(&Location::Id(id), Units::Metric, None);
             hot.keep(&query, &record_of_500, hot.generation(), NOW);
             if id % 100_000 == 0 {
                 let (entries, bytes) = hot.size();

@@ -60,8 +60,7 @@ pub(super) struct Lease {
 impl Inner {
     /// Waits for another replica's load of `query`, or gives the right to load. `wanted` tells which record will do.
     pub(super) async fn turn(&self, query: &Query, wanted: impl Fn(&Record) -> bool) -> Turn {
-        let subject = query.subject();
-        let note = self.shelf.note(&format!("lease {subject}"));
+        let note = self.shelf.note(&format!("lease {}", query.subject()));
         let turns = async {
             let mut steps = STEPS_MS.into_iter();
             let mut step = 0;
@@ -69,7 +68,7 @@ impl Inner {
             let mut shown: Option<(Bytes, Instant)> = None;
             loop {
                 // In this order on one connection: who gets the lease sees what its last holder has brought.
-                let (claimed, found) = tokio::join!(note.claim(&[HELD], LEASE), self.shelf.find_again(&subject));
+                let (claimed, found) = tokio::join!(note.claim(&[HELD], LEASE), self.shelf.find_again(query));
                 if let Some(record) = found.filter(&wanted) {
                     if claimed == Ok(NoteClaim::Ours) {
                         note.remove().await;

@@ -9,7 +9,7 @@ use super::fill::Wish;
 use super::freshness::Freshness;
 use super::hot::Generation;
 use super::record::Record;
-use crate::weather::{Caller, Purpose, Query, SourceError};
+use crate::weather::{Caller, Failure, Purpose, Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
 const LOADS: usize = 2;
@@ -104,7 +104,7 @@ impl Inner {
             let Some(found) = lookup.await else { continue };
             answer = found;
             match &mut answer {
-                Err(GetError::Source(SourceError::OverShare { .. })) if joined => {}
+                Err(GetError::Source(Failure { error: SourceError::OverShare { .. }, .. })) if joined => {}
                 Ok(Answer { origin: Origin::Source { collapsed, .. }, .. }) => {
                     *collapsed |= joined;
                     break;
@@ -120,7 +120,7 @@ impl Inner {
         let Some((copy, level)) = self.find(&query).await else {
             if self.rare.has_to_wait(&query, self.source.is_short(), self.clock.instant()) {
                 self.metrics.permit_refused("rare");
-                return Err(GetError::Source(SourceError::BudgetExhausted { retry_after: ASK_AGAIN }));
+                return Err(SourceError::BudgetExhausted { retry_after: ASK_AGAIN }.into());
             }
             return self.call(&query, Wish::miss(caller)).await;
         };
@@ -157,7 +157,7 @@ impl Inner {
         {
             return kept.map(|record| (record, MEMORY));
         }
-        let found = self.shelf.find(&query.subject()).await;
+        let found = self.shelf.find(query).await;
         match (kept, found) {
             (Some(kept), Some(found)) if kept.fetched_at_ms >= found.fetched_at_ms => Some((kept, MEMORY)),
             (_, Some(found)) => {
@@ -176,8 +176,10 @@ impl Inner {
             let Some(called) = call.await else { continue };
             match called {
                 // It was for another caller.
-                Err(error @ SourceError::OverShare { .. }) if joined => answer = Err(GetError::Source(error)),
-                Err(error) => return Err(GetError::Source(error)),
+                Err(failure @ Failure { error: SourceError::OverShare { .. }, .. }) if joined => {
+                    answer = Err(GetError::Source(failure));
+                }
+                Err(failure) => return Err(GetError::Source(failure)),
                 Ok(mut called) => {
                     if let Origin::Source { collapsed, .. } = &mut called.origin {
                         *collapsed |= joined;

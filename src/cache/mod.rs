@@ -38,7 +38,7 @@ use crate::clock::Clock;
 use crate::store::Notebook;
 pub use crate::store::{StoreError, StoreState};
 use crate::telemetry::{KeyReport, Metrics};
-use crate::weather::{Caller, Location, Query, Source, SourceError};
+use crate::weather::{Caller, Failure, Location, Query, Source};
 pub use answer::{Answer, GetError, Origin};
 use backoff::BackOff;
 pub use body::{Body, Coding, Encoded};
@@ -83,7 +83,7 @@ struct Inner {
     /// Looking in memory and store, and all that follows from it.
     lookups: Flights<Result<Answer, GetError>>,
     /// Asking the source.
-    calls: Flights<Result<Called, SourceError>>,
+    calls: Flights<Result<Called, Failure>>,
     /// Questions that are not put to the source again for a while.
     held: BackOff,
     /// The same for questions whose answers are still fresh.

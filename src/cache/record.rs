@@ -1,22 +1,26 @@
 //! What a sealed record says: the weather of a place, or that the upstream does not know it.
 
+use std::time::Duration;
+
 use bytes::{Buf, Bytes};
 
 use super::body::Body;
 use super::demand::Demand;
 use super::freshness::{Freshness, Policy, Spread, Windows, age, is_from_the_future};
 use crate::crypto::{Opened, RecordName};
+use crate::weather::Words;
 
 /// What the upstream said about a question.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
     /// OpenWeatherMap's body, byte for byte.
     Weather(Body),
-    /// It does not know the place.
-    UnknownPlace,
+    /// It does not know the place, or makes nothing of the question; in its own words, if they are known.
+    UnknownPlace(Option<Words>),
 }
 
-/// The first byte of what is sealed; weather is followed by the body, an unknown place by nothing.
+/// The first byte of what is sealed; weather is followed by the body, an unknown place by the status of what was said (two
+/// bytes, big-endian) and its body, or by nothing.
 const WEATHER: u8 = 1;
 const UNKNOWN_PLACE: u8 = 2;
 /// Added to the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
@@ -41,15 +45,27 @@ pub(super) struct Record {
 }
 
 impl Record {
-    /// A record under `name`, whose windows follow from what it says.
-    pub(super) fn new(content: Content, fetched_at_ms: u64, name: &RecordName, policy: &Policy) -> Self {
-        Self::with(content, fetched_at_ms, Spread::of(name.as_str(), fetched_at_ms), policy)
+    /// A record under `name`, whose windows follow from what it says and for how long such an answer is good.
+    pub(super) fn new(
+        content: Content,
+        fetched_at_ms: u64,
+        name: &RecordName,
+        policy: &Policy,
+        good_for: Option<Duration>,
+    ) -> Self {
+        Self::with(content, fetched_at_ms, Spread::of(name.as_str(), fetched_at_ms), policy, good_for)
     }
 
-    pub(super) fn with(content: Content, fetched_at_ms: u64, spread: Spread, policy: &Policy) -> Self {
+    pub(super) fn with(
+        content: Content,
+        fetched_at_ms: u64,
+        spread: Spread,
+        policy: &Policy,
+        good_for: Option<Duration>,
+    ) -> Self {
         let windows = match content {
-            Content::Weather(_) => policy.weather(spread),
-            Content::UnknownPlace => policy.unknown_place(spread),
+            Content::Weather(_) => policy.answer(good_for, spread),
+            Content::UnknownPlace(_) => policy.unknown_place(spread),
         };
         Self { content, fetched_at_ms, windows, purge_ms: 0 }
     }
@@ -68,7 +84,7 @@ impl Record {
     }
 
     /// Reads what was sealed; `None` if it is of a kind that this version does not know.
-    pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy) -> Option<Self> {
+    pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy, good_for: Option<Duration>) -> Option<Self> {
         let mut text = Bytes::from(opened.content);
         let mut kind = text.try_get_u8().ok()?;
         let mut purge_ms = 0;
@@ -78,22 +94,28 @@ impl Record {
         }
         let content = match kind {
             WEATHER => Content::Weather(Body::new(text)),
-            UNKNOWN_PLACE => Content::UnknownPlace,
+            UNKNOWN_PLACE if text.is_empty() => Content::UnknownPlace(None),
+            UNKNOWN_PLACE => {
+                let status = text.try_get_u16().ok()?;
+                Content::UnknownPlace(Some(Words { status, body: text }))
+            }
             _ => return None,
         };
-        Some(Self { purge_ms, ..Self::new(content, opened.times.fetched_at_ms, name, policy) })
+        Some(Self { purge_ms, ..Self::new(content, opened.times.fetched_at_ms, name, policy, good_for) })
     }
 
     /// What is sealed.
     pub(super) fn content(&self) -> Vec<u8> {
-        let (kind, body) = match &self.content {
-            Content::Weather(body) => (WEATHER, body.bytes()),
-            Content::UnknownPlace => (UNKNOWN_PLACE, &Bytes::new()),
+        let (kind, status, body) = match &self.content {
+            Content::Weather(body) => (WEATHER, None, body.bytes()),
+            Content::UnknownPlace(None) => (UNKNOWN_PLACE, None, &Bytes::new()),
+            Content::UnknownPlace(Some(words)) => (UNKNOWN_PLACE, Some(words.status.to_be_bytes()), &words.body),
         };
+        let status = status.as_ref().map_or(&[][..], |status| &status[..]);
         if self.purge_ms == 0 {
-            return [&[kind], &body[..]].concat();
+            return [&[kind], status, body].concat();
         }
-        [&[kind + AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], body].concat()
+        [&[kind + AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], status, body].concat()
     }
 
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
@@ -104,7 +126,7 @@ impl Record {
     pub(super) fn demand(&self) -> Option<&Demand> {
         match &self.content {
             Content::Weather(body) => Some(body.demand()),
-            Content::UnknownPlace => None,
+            Content::UnknownPlace(_) => None,
         }
     }
 

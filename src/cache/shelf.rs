@@ -10,6 +10,9 @@ use crate::store::{Note, Notebook, Reader, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
 
+/// Names that are removed in one command: some 60 KB, so that nobody waits long behind it.
+const NAMES_AT_ONCE: usize = 1_000;
+
 /// What a mark says to the replicas that find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Mark {
@@ -58,16 +61,17 @@ impl Shelf {
         &self.notes
     }
 
-    /// A new record about `subject`, and what it is called. Whoever loaded it knew of this purge when he began.
+    /// A new record that answers `query`, and what it is called. Whoever loaded it knew of this purge when he began.
     pub(super) fn record(
         &self,
-        subject: &str,
+        query: &Query,
         content: Content,
         fetched_at_ms: u64,
         purged_at_ms: u64,
     ) -> (RecordName, Record) {
-        let name = self.notes.keyring.names(subject).swap_remove(0);
-        let record = Record::new(content, fetched_at_ms, &name, &self.policy).after_purge(purged_at_ms);
+        let name = self.notes.keyring.names(&query.subject()).swap_remove(0);
+        let good_for = query.endpoint().fresh;
+        let record = Record::new(content, fetched_at_ms, &name, &self.policy, good_for).after_purge(purged_at_ms);
         (name, record)
     }
 
@@ -76,18 +80,18 @@ impl Shelf {
         self.purged_at_ms.load(Ordering::Acquire)
     }
 
-    /// The record about `subject`, under whichever key of the ring it was named, if it opens and was not purged.
-    pub(super) async fn find(&self, subject: &str) -> Option<Record> {
-        self.look(subject, |error| self.metrics.record_not_opened(error)).await
+    /// The record that answers `query`, under whichever key of the ring it was named, if it opens and was not purged.
+    pub(super) async fn find(&self, query: &Query) -> Option<Record> {
+        self.look(query, |error| self.metrics.record_not_opened(error)).await
     }
 
     /// Looks once more for what [`Shelf::find`] has just not found: what does not open is counted already.
-    pub(super) async fn find_again(&self, subject: &str) -> Option<Record> {
-        self.look(subject, |_| ()).await
+    pub(super) async fn find_again(&self, query: &Query) -> Option<Record> {
+        self.look(query, |_| ()).await
     }
 
-    async fn look(&self, subject: &str, unopened: impl Fn(&'static str)) -> Option<Record> {
-        let mut names = self.notes.keyring.names(subject);
+    async fn look(&self, query: &Query, unopened: impl Fn(&'static str)) -> Option<Record> {
+        let mut names = self.notes.keyring.names(&query.subject());
         let records = names.len();
         if !self.watched.load(Ordering::Acquire) {
             names.extend(self.notes.keyring.names(Mark::All.subject()));
@@ -101,7 +105,7 @@ impl Shelf {
             .by_ref()
             .take(records)
             .flatten()
-            .filter_map(|(name, opened)| self.read(name, opened, &unopened))
+            .filter_map(|(name, opened)| self.read(name, opened, query, &unopened))
             // It lies there for longer than it is good for, like all others.
             .filter(|record| record.freshness(now) != Freshness::Dead)
             .max_by_key(|record| record.fetched_at_ms);
@@ -121,8 +125,14 @@ impl Shelf {
         (!from_the_future).then_some(opened)
     }
 
-    fn read(&self, name: &RecordName, opened: Opened, unopened: impl Fn(&'static str)) -> Option<Record> {
-        let record = Record::read(opened, name, &self.policy);
+    fn read(
+        &self,
+        name: &RecordName,
+        opened: Opened,
+        query: &Query,
+        unopened: impl Fn(&'static str),
+    ) -> Option<Record> {
+        let record = Record::read(opened, name, &self.policy, query.endpoint().fresh);
         if record.is_none() {
             unopened("unknown_kind");
         }
@@ -134,9 +144,10 @@ impl Shelf {
         self.notes.note(subject)
     }
 
-    /// Seals and stores a record; whether that worked.
-    pub(super) async fn keep(&self, name: &RecordName, record: &Record) -> bool {
-        let kept = self.policy.kept(&record.windows, Spread::of(name.as_str(), record.fetched_at_ms));
+    /// Seals and stores the record that answers `query`; whether that worked.
+    pub(super) async fn keep(&self, query: &Query, name: &RecordName, record: &Record) -> bool {
+        let spread = Spread::of(name.as_str(), record.fetched_at_ms);
+        let kept = self.policy.kept(&record.windows, query.endpoint().fresh, spread);
         let kept_ms = u64::try_from(kept.as_millis()).unwrap_or(u64::MAX);
         let expires_at_ms = record.fetched_at_ms.saturating_add(kept_ms);
         let times = Times { fetched_at_ms: record.fetched_at_ms, expires_at_ms };
@@ -159,8 +170,11 @@ impl Shelf {
     pub(super) async fn remove(&self, location: &Location) -> Result<u64, StoreError> {
         let names: Vec<_> =
             Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject())).collect();
-        let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
-        let removed = self.notes.store.remove(&names).await?;
+        let mut removed = 0;
+        for names in names.chunks(NAMES_AT_ONCE) {
+            let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
+            removed += self.notes.store.remove(&names).await?;
+        }
         // Only now: whoever reads the mark finds the records gone.
         self.mark(Mark::Place).await?;
         Ok(removed)

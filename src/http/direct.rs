@@ -1,7 +1,8 @@
-//! The short way of the data route: a plain `GET` or `HEAD` of a place is answered here, without routing and layers, and
+//! The short way of the data routes: a plain `GET` or `HEAD` of a place is answered here, without routing and layers, and
 //! if memory has the answer, without waiting or a task. Whatever is odd or wrong about a request goes the long way
 //! through the router, whose handler gives the same answers with the same headers.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::future::{Ready, ready};
 use std::net::IpAddr;
@@ -21,12 +22,15 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use tower::Service;
 
-use super::guard::{Admission, Admitted, Asker, Guard, Peer, RATELIMIT, RATELIMIT_POLICY, Rejected, vary_by_key};
-use super::observe::{Asked, Observation, Told, WEATHER, X_REQUEST_ID, method, request_id, with_body};
-use super::{EXPOSED, Overload, weather};
+use super::guard::{
+    Admission, Admitted, Asker, Guard, Peer, RATELIMIT, RATELIMIT_POLICY, Rejected, appid, vary_by_key,
+};
+use super::observe::{Asked, Observation, Told, X_REQUEST_ID, method, request_id, with_body};
+use super::openweathermap::{self, Dialect};
+use super::{EXPOSED, Overload, answer};
 use crate::cache::{Cache, GetError};
 use crate::telemetry::Metrics;
-use crate::weather::Query;
+use crate::weather::{Endpoint, Query, Shape};
 
 /// An answer at once, or later.
 pub(super) type Answering =
@@ -114,23 +118,46 @@ pub(super) struct Direct {
     guard: Arc<Guard>,
     cache: Cache,
     metrics: Arc<Metrics>,
+    own: Headers,
+    openweathermap: Headers,
+    any_origin: bool,
+}
+
+/// What is the same in many answers.
+struct Headers {
     /// The headers of every answer: what pages of other origins may read, what browsers may make of it.
     always: HeaderMap,
     /// The headers of every answer with weather, those with the same value for whoever asks already with it.
     constant: HeaderMap,
-    any_origin: bool,
+}
+
+impl Headers {
+    fn new(always: HeaderMap) -> Self {
+        let mut constant = answer::constant_headers();
+        constant.extend(always.clone());
+        // What nearly every answer has gets its place now: a map that grows costs more than one whose values are replaced.
+        for varying in [X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT] {
+            constant.insert(varying, HeaderValue::from_static(""));
+        }
+        Self { always, constant }
+    }
 }
 
 /// A plain question, read.
 struct Question {
     began: Instant,
     method: &'static str,
+    route: &'static str,
+    dialect: Dialect,
     query: Query,
+    /// The key in the parameters, on OpenWeatherMap's paths.
+    appid: Option<String>,
 }
 
 impl Question {
     fn asked(&self, headers: &HeaderMap) -> Asked {
-        Asked { began: self.began, method: self.method, route: WEATHER, id: request_id(headers) }
+        let Self { began, method, route, dialect, .. } = *self;
+        Asked { began, method, route, dialect, id: request_id(headers) }
     }
 }
 
@@ -155,35 +182,52 @@ impl Direct {
         if guard.requires_key() {
             vary_by_key(&mut always);
         }
-        let mut constant = weather::constant_headers();
-        constant.extend(always.clone());
-        // What nearly every answer has gets its place now: a map that grows costs more than one whose values are replaced.
-        for varying in [X_REQUEST_ID, RATELIMIT_POLICY, RATELIMIT] {
-            constant.insert(varying, HeaderValue::from_static(""));
+        let mut theirs = always.clone();
+        if any_origin {
+            theirs.extend(openweathermap::CORS);
         }
-        Self { guard, cache, metrics, always, constant, any_origin }
+        let (own, openweathermap) = (Headers::new(always), Headers::new(theirs));
+        Self { guard, cache, metrics, own, openweathermap, any_origin }
+    }
+
+    fn headers(&self, dialect: Dialect) -> &Headers {
+        match dialect {
+            Dialect::Own => &self.own,
+            Dialect::OpenWeatherMap => &self.openweathermap,
+        }
     }
 
     /// The question, if nothing about it is odd.
     fn question<B>(&self, request: &Request<B>) -> Option<Question> {
-        let segment = request.uri().path().strip_prefix("/weather/")?;
+        let uri = request.uri();
+        let (path, parameters) = (uri.path(), uri.query().unwrap_or_default());
         let headers = request.headers();
         let plain = matches!(*request.method(), Method::GET | Method::HEAD)
             && !headers.contains_key(CONTENT_LENGTH)
             && !headers.contains_key(TRANSFER_ENCODING)
             // Which origin may read the answer is for the router's CORS layer to say.
             && (self.any_origin || !headers.contains_key(ORIGIN));
-        if !plain || segment.contains('/') {
+        if !plain {
             return None;
         }
-        let began = Instant::now();
-        let query = Query::parse(segment, request.uri().query().unwrap_or_default()).ok()?;
-        Some(Question { began, method: method(request.method()), query })
+        let (began, method, dialect) = (Instant::now(), method(request.method()), Dialect::of(path));
+        let (route, query) = match dialect {
+            Dialect::Own => {
+                let (endpoint, segment) = Endpoint::own_at(path)?;
+                (endpoint.own?, Query::own(endpoint, segment, parameters).ok()?)
+            }
+            Dialect::OpenWeatherMap => {
+                // Pages are made for each caller: their links lead to where it came from.
+                let endpoint = Endpoint::at(path).filter(|endpoint| endpoint.shape != Shape::Pages)?;
+                (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?)
+            }
+        };
+        Some(Question { began, method, route, dialect, query, appid: appid(uri).map(Cow::into_owned) })
     }
 
     /// What can be said without asking a store: no, or what memory has.
     fn at_once(&self, question: &Question, peer: IpAddr, headers: &HeaderMap) -> Decided {
-        let admitted = match self.guard.try_admit(peer, headers) {
+        let admitted = match self.guard.try_admit(peer, headers, question.appid.as_deref()) {
             Admission::Decided(Ok(admitted)) => admitted,
             Admission::Decided(Err(rejected)) => {
                 return Decided::Answer(Box::new(self.refuse(&rejected, question.asked(headers))));
@@ -197,7 +241,7 @@ impl Direct {
     }
 
     fn refuse(&self, rejected: &Rejected, asked: Asked) -> Response {
-        let (response, word) = weather::refused(rejected.problem.clone());
+        let (response, word) = answer::refused(rejected.problem.clone());
         let (mut response, code) = self.finished(response, &asked);
         rejected.asker.tell(response.headers_mut());
         asked.tell(&self.metrics, Told::of(&response, code, word, rejected.asker.consumer.as_deref()));
@@ -206,7 +250,7 @@ impl Direct {
 
     /// The service made a mistake.
     fn break_down(&self, asked: Asked) -> Response {
-        let (response, word) = weather::broken();
+        let (response, word) = answer::broken();
         let (response, code) = self.finished(response, &asked);
         asked.tell(&self.metrics, Told::of(&response, code, word, None));
         response
@@ -216,7 +260,8 @@ impl Direct {
     fn hit(&self, question: &Question, admitted: &Admitted, headers: &HeaderMap) -> Option<Response> {
         let answer = self.cache.recall(&question.query)?;
         let asked = question.asked(headers);
-        let (response, word) = weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone());
+        let (response, word) =
+            answer::answered(&answer, self.cache.now_ms(), headers, self.headers(question.dialect).constant.clone());
         let (mut response, code) = self.finished(response, &asked);
         admitted.asker.tell(response.headers_mut());
         asked.tell(&self.metrics, Told::of(&response, code, word, admitted.asker.consumer.as_deref()));
@@ -235,20 +280,25 @@ impl Direct {
             };
             let Admitted { caller, asker } = match admitted {
                 Ok(admitted) => admitted,
-                Err(rejected) => return (weather::refused(rejected.problem), rejected.asker),
+                Err(rejected) => return (answer::refused(rejected.problem), rejected.asker),
             };
             let got = match recalled {
                 true => self.cache.load(question.query, caller).await,
                 false => self.cache.get(question.query, caller).await,
             };
             let answered = match got {
-                Ok(answer) => weather::answered(&answer, self.cache.now_ms(), headers, self.constant.clone()),
-                Err(error) => weather::not_answered(error),
+                Ok(answer) => answer::answered(
+                    &answer,
+                    self.cache.now_ms(),
+                    headers,
+                    self.headers(question.dialect).constant.clone(),
+                ),
+                Err(error) => answer::not_answered(error),
             };
             (answered, asker)
         };
         let answered = AssertUnwindSafe(answering).catch_unwind().await;
-        let ((response, word), asker) = answered.unwrap_or_else(|_| (weather::broken(), Asker::default()));
+        let ((response, word), asker) = answered.unwrap_or_else(|_| (answer::broken(), Asker::default()));
         let (mut response, code) = self.finished(response, &observation.asked);
         asker.tell(response.headers_mut());
         observation.end(Told::of(&response, code, word, asker.consumer.as_deref()));
@@ -262,7 +312,7 @@ impl Direct {
             Admission::Decided(Err(rejected)) => rejected.asker,
             Admission::Undecided(_) => Asker::default(),
         };
-        let (response, word) = weather::not_answered(GetError::Overloaded);
+        let (response, word) = answer::not_answered(GetError::Overloaded);
         let (mut response, code) = self.finished(response, &asked);
         asker.tell(response.headers_mut());
         asked.tell(&self.metrics, Told::of(&response, code, word, asker.consumer.as_deref()));
@@ -271,10 +321,10 @@ impl Direct {
 
     /// Gives an error its body, and every answer what the layers of the long way would add.
     fn finished(&self, response: Response, asked: &Asked) -> (Response, Option<&'static str>) {
-        let (mut response, code) = with_body(response, asked.id());
+        let (mut response, code) = with_body(response, asked);
         let headers = response.headers_mut();
         if code.is_some() {
-            headers.extend(self.always.clone());
+            headers.extend(self.headers(asked.dialect).always.clone());
         }
         headers.insert(X_REQUEST_ID, asked.id.clone());
         (response, code)

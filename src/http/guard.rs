@@ -3,6 +3,7 @@
 //! A request is a consumer's if it brings a key, else that of the address that it comes from. Each has a limit of its own
 //! (`limits`). A key that is wrong counts against the address, so that trying keys is limited, too.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +11,15 @@ use std::time::Duration;
 use arrayvec::ArrayString;
 use axum::extract::{Extension, Request, State};
 use axum::http::header::{AUTHORIZATION, ORIGIN, VARY};
-use axum::http::{HeaderMap, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::openweathermap::Dialect;
 use super::peer::TrustedProxies;
 use super::problem::Problem;
 use crate::clock::Clock;
-use crate::consumers::{Consumer, Consumers, Unknown};
+use crate::consumers::{Consumer, Consumers, Unknown, is_well_formed};
 use crate::limits::{Addresses, Decision, Limits, Meter, Standing, Verdict};
 use crate::reload::Live;
 use crate::weather::Caller;
@@ -119,8 +121,8 @@ impl Guard {
     }
 
     /// Decides, if that is possible without asking the store.
-    pub(super) fn try_admit(&self, peer: IpAddr, headers: &HeaderMap) -> Admission {
-        let who = self.who(peer, headers);
+    pub(super) fn try_admit(&self, peer: IpAddr, headers: &HeaderMap, appid: Option<&str>) -> Admission {
+        let who = self.who(peer, headers, appid);
         let Some(meter) = &who.meter else { return Admission::Decided(who.granted(None)) };
         match self.limits.try_take(meter) {
             Decision::Granted(standing) => Admission::Decided(who.granted(Some(standing))),
@@ -140,8 +142,8 @@ impl Guard {
         }
     }
 
-    fn who(&self, peer: IpAddr, headers: &HeaderMap) -> Who {
-        match self.consumer(headers) {
+    fn who(&self, peer: IpAddr, headers: &HeaderMap, appid: Option<&str>) -> Who {
+        match self.consumer(headers, appid) {
             Ok(Some(consumer)) => match headers.get(ORIGIN) {
                 // A page that has no right to the key must not use up what its owner may ask.
                 Some(origin) if !consumer.allows(origin.as_bytes()) => {
@@ -166,13 +168,19 @@ impl Guard {
     }
 
     /// The consumer whose key the request brings; `None` if it brings none, or if there are no consumers at all.
-    fn consumer(&self, headers: &HeaderMap) -> Result<Option<Arc<Consumer>>, Problem> {
+    ///
+    /// `appid` is that of OpenWeatherMap's paths, if it says something. A header counts more. Where no key is needed, one that
+    /// is none of ours says nothing: clients bring what they had for OpenWeatherMap.
+    fn consumer(&self, headers: &HeaderMap, appid: Option<&str>) -> Result<Option<Arc<Consumer>>, Problem> {
         // Where nobody has a key these headers are for somebody else: a proxy that asks for a password, say.
         let Some(consumers) = &self.config.consumers else { return Ok(None) };
         let (mut authorization, mut x_api_key) =
             (headers.get_all(AUTHORIZATION).iter(), headers.get_all(X_API_KEY).iter());
         let key = match (authorization.next(), x_api_key.next()) {
-            (None, None) => return Ok(None),
+            (None, None) => match appid.map(|appid| appid.trim().as_bytes()) {
+                Some(key) if self.config.required || is_well_formed(key) => key,
+                _ => return Ok(None),
+            },
             (Some(authorization), None) => bearer(authorization.as_bytes()).ok_or_else(|| {
                 Problem::invalid_key("the Authorization header has to be `Bearer` and a consumer key")
             })?,
@@ -185,7 +193,7 @@ impl Guard {
         }
         consumers.load().find(key, self.clock.now_ms()).map(Some).map_err(|unknown| match unknown {
             Unknown::Expired => Problem::expired_key(),
-            Unknown::Key if crate::consumers::is_well_formed(key) => {
+            Unknown::Key if is_well_formed(key) => {
                 Problem::invalid_key("nobody has this key: it may have been revoked")
             }
             Unknown::Key => {
@@ -262,7 +270,8 @@ pub(super) async fn guard(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let admitted = match guard.try_admit(peer.0, request.headers()) {
+    let appid = appid(request.uri());
+    let admitted = match guard.try_admit(peer.0, request.headers(), appid.as_deref()) {
         Admission::Decided(decided) => decided,
         Admission::Undecided(who) => guard.admit(who).await,
     };
@@ -286,6 +295,14 @@ pub(super) async fn guard(
         vary_by_key(response.headers_mut());
     }
     response
+}
+
+/// The key of a request on one of OpenWeatherMap's paths.
+pub(super) fn appid(uri: &Uri) -> Option<Cow<'_, str>> {
+    match Dialect::of(uri.path()) {
+        Dialect::Own => None,
+        Dialect::OpenWeatherMap => crate::weather::appid(uri.query()?),
+    }
 }
 
 /// Says that the answer depends on the key.

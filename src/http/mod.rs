@@ -4,26 +4,28 @@
 //! error bodies) → time limit → CORS → route → `guard` → handler.
 
 mod admin;
+mod answer;
 mod attempts;
 mod coding;
 mod credentials;
+mod data;
 mod direct;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod guard;
 mod listener;
 mod observe;
+mod openweathermap;
 mod peer;
 mod problem;
 mod tls;
-mod weather;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::header::{
     AGE, AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, LINK, ORIGIN, REFERRER_POLICY,
     RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
@@ -39,13 +41,16 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::cache::Cache;
 use crate::reload::Live;
 use crate::telemetry::Metrics;
+use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
+use data::Secure;
 use direct::Direct;
 pub use direct::Routes;
 pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
+use openweathermap::Dialect;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
 pub use tls::{Tls, read_tls};
@@ -133,13 +138,19 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         always.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     let direct = Direct::new(Arc::clone(&guard), cache.clone(), Arc::clone(&metrics), any_origin, always.clone());
-    let routes = Router::new()
-        .route("/weather/", get(weather::weather))
-        .route("/weather/{location}", get(weather::weather))
+    let mut routes = Router::new();
+    for own in ENDPOINTS.iter().filter_map(|endpoint| endpoint.own) {
+        routes = routes.route(own, get(data::own)).route(own.trim_end_matches(LOCATION), get(data::own));
+    }
+    let routes = routes
+        .route("/data/{*path}", get(data::openweathermap))
+        .route("/geo/{*path}", get(data::openweathermap))
+        .layer(Extension(Secure(config.tls.is_some())))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);
     let cors = cors(&config.allow_origins, any_origin, guard);
+    let always = Always { headers: always, openweathermap: any_origin };
     Routes::new(with_middleware(routes, config.request_timeout, metrics, cors, always), direct)
 }
 
@@ -149,6 +160,7 @@ pub fn admin(state: AdminState, request_timeout: Duration) -> Router {
     // No origin may read them: a page in an operator's browser must not.
     let mut always: HeaderMap = HARMLESS.into_iter().collect();
     always.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let always = Always { headers: always, openweathermap: false };
     with_middleware(admin::routes(state), request_timeout, metrics, CorsLayer::new(), always)
 }
 
@@ -158,7 +170,7 @@ fn with_middleware(
     request_timeout: Duration,
     metrics: Arc<Metrics>,
     cors: CorsLayer,
-    always: HeaderMap,
+    always: Always,
 ) -> Router {
     routes
         .fallback(|| async { Problem::not_found() })
@@ -175,12 +187,24 @@ fn with_middleware(
         )
 }
 
+/// The headers of every answer.
+struct Always {
+    headers: HeaderMap,
+    /// Whether those on OpenWeatherMap's paths have its own as well. If only some origins may read answers, they say so
+    /// themselves.
+    openweathermap: bool,
+}
+
 /// Adds the headers of every answer; one that says something else itself keeps that.
-async fn with_headers(State(always): State<Arc<HeaderMap>>, request: Request, next: Next) -> Response {
+async fn with_headers(State(always): State<Arc<Always>>, request: Request, next: Next) -> Response {
+    let openweathermap = always.openweathermap && Dialect::of(request.uri().path()) == Dialect::OpenWeatherMap;
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
-    for (name, value) in always.iter() {
+    for (name, value) in &always.headers {
         headers.entry(name).or_insert_with(|| value.clone());
+    }
+    if openweathermap {
+        headers.extend(openweathermap::CORS);
     }
     response
 }

@@ -13,15 +13,15 @@ use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
 use super::guard::AskedBy;
+use super::openweathermap::{self, Dialect};
 use super::problem::Problem;
 use crate::telemetry::{Access, InFlight, Metrics};
+use crate::weather::Endpoint;
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-/// The template of the data route.
-pub(super) const WEATHER: &str = "/weather/{location}";
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -36,17 +36,19 @@ pub(super) struct CacheResult(pub(super) &'static str);
 const CLIENT_LEFT: u16 = 499;
 
 pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+    let data = Data::at(request.uri().path());
     let asked = Asked {
         began: Instant::now(),
         method: method(request.method()),
-        route: route(&request),
+        route: data.as_ref().map_or_else(|| route(&request), |data| data.route),
+        dialect: data.as_ref().map_or(Dialect::Own, |data| data.dialect),
         id: request_id(request.headers()),
     };
     let observation = Observation::begin(&metrics, asked);
     let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
-    let (mut response, code) = with_body(response, observation.asked.id());
-    if observation.asked.route == WEATHER {
+    let (mut response, code) = with_body(response, &observation.asked);
+    if data.is_some() {
         complete(response.headers_mut(), code);
     }
     response.headers_mut().insert(X_REQUEST_ID, observation.asked.id.clone());
@@ -112,7 +114,32 @@ pub(super) struct Asked {
     pub(super) began: Instant,
     pub(super) method: &'static str,
     pub(super) route: &'static str,
+    pub(super) dialect: Dialect,
     pub(super) id: HeaderValue,
+}
+
+/// A data route.
+pub(super) struct Data {
+    /// Its template: a path is a place, which is private.
+    pub(super) route: &'static str,
+    pub(super) dialect: Dialect,
+}
+
+impl Data {
+    /// That of a path, if it is one.
+    fn at(path: &str) -> Option<Self> {
+        match Dialect::of(path) {
+            Dialect::Own => {
+                let (endpoint, _) = Endpoint::own_at(path)?;
+                Some(Self { route: endpoint.own?, dialect: Dialect::Own })
+            }
+            dialect @ Dialect::OpenWeatherMap => {
+                let unknown = if path.starts_with("/geo/") { "/geo/{path}" } else { "/data/{path}" };
+                let route = Endpoint::at(path).map_or(unknown, |endpoint| endpoint.paths[0]);
+                Some(Self { route, dialect })
+            }
+        }
+    }
 }
 
 impl Asked {
@@ -145,10 +172,13 @@ impl Asked {
 }
 
 /// Gives an error its body; also the error's code for the log.
-pub(super) fn with_body(response: Response, id: &str) -> (Response, Option<&'static str>) {
+pub(super) fn with_body(response: Response, asked: &Asked) -> (Response, Option<&'static str>) {
     let Some(problem) = response.extensions().get::<Problem>() else { return (response, None) };
     let code = problem.code;
-    let mut rendered = problem.render(id);
+    let mut rendered = match asked.dialect {
+        Dialect::Own => problem.render(asked.id()),
+        Dialect::OpenWeatherMap => openweathermap::render(problem),
+    };
     let (parts, _) = response.into_parts();
     for (name, value) in &parts.headers {
         if name != axum::http::header::CONTENT_LENGTH {
@@ -194,7 +224,6 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
 fn route(request: &Request) -> &'static str {
     match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
-        Some(WEATHER | "/weather/") => WEATHER,
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::cache::{GetError, StoreError};
 use crate::credentials::{BadId, VaultError};
-use crate::weather::{ParameterError, SourceError};
+use crate::weather::{Failure, ParameterError, SourceError, Words};
 
 /// How long a caller should wait when it is not known how long something lasts.
 const SHORT_WAIT: Duration = Duration::from_secs(5);
@@ -27,8 +27,10 @@ pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) code: &'static str,
     title: &'static str,
-    detail: String,
-    retry_after: Option<Duration>,
+    pub(super) detail: String,
+    pub(super) retry_after: Option<Duration>,
+    /// What OpenWeatherMap says, or would say, for callers on its own paths.
+    pub(super) words: Option<Words>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +45,11 @@ struct Body<'a> {
 
 impl Problem {
     fn new(status: StatusCode, code: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, title, detail: detail.into(), retry_after: None }
+        Self { status, code, title, detail: detail.into(), retry_after: None, words: None }
+    }
+
+    pub(super) fn words(self, words: Option<Words>) -> Self {
+        Self { words, ..self }
     }
 
     fn retry_after(mut self, wait: Duration) -> Self {
@@ -59,6 +65,14 @@ impl Problem {
     pub(super) fn method_not_allowed() -> Self {
         let detail = "this address does not take that method; the Allow header lists those it takes";
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "Method not allowed", detail)
+    }
+
+    pub(super) fn invalid_location(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-location", "Invalid location", detail)
+    }
+
+    pub(super) fn invalid_parameter(detail: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", detail)
     }
 
     pub(super) fn internal() -> Self {
@@ -131,10 +145,17 @@ impl Problem {
         };
         let bytes = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.status, bytes).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.complete(&mut response);
+        response
+    }
+
+    /// Adds what says how to go on, whatever the body is.
+    pub(super) fn complete(&self, response: &mut Response) {
+        let unauthorized = response.status() == StatusCode::UNAUTHORIZED;
         let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if unauthorized {
             // RFC 6750, section 3: what was not tried cannot have been wrong.
             let tried = if self.code == MISSING_KEY { "" } else { ", error=\"invalid_token\"" };
             let challenge = HeaderValue::try_from(format!("Bearer realm=\"stratus\"{tried}"));
@@ -145,7 +166,6 @@ impl Problem {
             let secs = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(RETRY_AFTER, HeaderValue::from(secs.max(1)));
         }
-        response
     }
 }
 
@@ -162,10 +182,8 @@ impl From<ParameterError> for Problem {
     fn from(error: ParameterError) -> Self {
         let detail = error.to_string();
         match error {
-            ParameterError::Location(_) => {
-                Self::new(StatusCode::BAD_REQUEST, "invalid-location", "Invalid location", detail)
-            }
-            _ => Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", detail),
+            ParameterError::Location(_) | ParameterError::NoPoint => Self::invalid_location(&detail),
+            _ => Self::invalid_parameter(&detail),
         }
     }
 }
@@ -173,7 +191,7 @@ impl From<ParameterError> for Problem {
 impl From<GetError> for Problem {
     fn from(error: GetError) -> Self {
         match error {
-            GetError::Source(error) => error.into(),
+            GetError::Source(failure) => failure.into(),
             GetError::Lost => Self::internal(),
             GetError::WaitTimeout => Self::request_timeout(),
             GetError::Overloaded => {
@@ -185,6 +203,12 @@ impl From<GetError> for Problem {
     }
 }
 
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Self::from(failure.error).words(failure.words)
+    }
+}
+
 impl From<SourceError> for Problem {
     fn from(error: SourceError) -> Self {
         use StatusCode as S;
@@ -192,6 +216,10 @@ impl From<SourceError> for Problem {
             SourceError::UnknownLocation => {
                 let detail = "OpenWeatherMap does not know this place; a country helps: /weather/London,GB";
                 Self::new(S::NOT_FOUND, "unknown-location", "Unknown location", detail)
+            }
+            SourceError::NotInPlan => {
+                let detail = "the plan of this service's key at OpenWeatherMap does not have this";
+                Self::new(S::BAD_GATEWAY, "upstream-not-in-plan", "Not in the upstream's plan", detail)
             }
             SourceError::NoKey => {
                 let detail = "this service has no key for OpenWeatherMap yet; its operator has to give one";
@@ -240,7 +268,7 @@ impl From<SourceError> for Problem {
 
 impl From<BadId> for Problem {
     fn from(error: BadId) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "invalid-parameter", "Invalid parameter", error.to_string())
+        Self::invalid_parameter(&error.to_string())
     }
 }
 

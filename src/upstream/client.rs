@@ -20,7 +20,7 @@ use super::budget::Permit;
 use super::{Call, openweather};
 use crate::clock::Clock;
 use crate::reload::{Live, Reading, fingerprint, read_regular};
-use crate::weather::{Fetched, Fetching, Query, SourceError};
+use crate::weather::{Failure, Fetched, Fetching, Query, Shape, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
 const IDLE_CONNECTIONS: usize = 8;
@@ -135,7 +135,7 @@ impl OpenWeatherMap {
         }
     }
 
-    async fn ask(&self, query: &Query, key: &SecretString) -> Result<Fetched, SourceError> {
+    async fn ask(&self, query: &Query, key: &SecretString) -> Result<Fetched, Failure> {
         let mut url = self.config.base_url.clone();
         openweather::write_request(&mut url, query, key.expose_secret());
 
@@ -143,18 +143,26 @@ impl OpenWeatherMap {
         let status = response.status();
         let retry_after = openweather::retry_after(response.headers());
         if status.is_redirection() {
-            return Err(SourceError::Failed);
+            return Err(SourceError::Failed.into());
         }
         // The status says enough of a failure, whatever becomes of its body.
         let body = match self.body(response).await {
             Err(_) if !status.is_success() => Bytes::new(),
             body => body?,
         };
-        openweather::judge(status.as_u16(), &body, retry_after)?;
+        let endpoint = query.endpoint();
+        let judged = openweather::judge(endpoint, status.as_u16(), &body, retry_after);
+        let body = match endpoint.shape {
+            Shape::Pages if judged.is_ok() => {
+                openweather::without_origin(endpoint, &body).ok_or(SourceError::InvalidResponse)?
+            }
+            _ => body,
+        };
         if repeats(&body, key.expose_secret()) {
             tracing::error!("the upstream repeated our key in an answer, which is not passed on");
-            return Err(SourceError::InvalidResponse);
+            return Err(judged.err().map_or(SourceError::InvalidResponse, |failure| failure.error).into());
         }
+        judged?;
         Ok(Fetched { body, fetched_at_ms: self.clock.now_ms() })
     }
 
@@ -187,7 +195,11 @@ impl OpenWeatherMap {
         let status = response.status().as_u16();
         let retry_after = openweather::retry_after(response.headers());
         let body = self.body(response).await.unwrap_or_default();
-        Ok(Examination { status, is_weather: openweather::judge(status, &body, retry_after).is_ok(), date })
+        Ok(Examination {
+            status,
+            is_weather: openweather::judge(query.endpoint(), status, &body, retry_after).is_ok(),
+            date,
+        })
     }
 }
 

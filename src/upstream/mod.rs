@@ -7,6 +7,7 @@
 //!    and bodies.
 //! 4. `keys`: which key the call is made with. If the upstream refuses it, the same question is put with the next one.
 //! 5. `retries`: at most one more, if no answer came at all, with a permit of its own.
+//! 6. `plans`: an endpoint that the plan of the account does not have is left alone, and nothing else for it.
 
 mod breaker;
 mod budget;
@@ -16,6 +17,7 @@ pub mod fuzzing;
 mod hold;
 mod keys;
 mod openweather;
+mod plans;
 mod retries;
 
 use std::sync::Arc;
@@ -29,7 +31,7 @@ use crate::clock::Clock;
 use crate::reload::Live;
 use crate::store::Notebook;
 use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
-use crate::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
+use crate::weather::{Failure, Fetched, Fetching, Purpose, Query, Source, SourceError, Words};
 use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
 use budget::{Budget, Refused, RefusedBecause};
 pub use budget::{BudgetConfig, Permit};
@@ -37,6 +39,7 @@ pub use client::{Authorities, ClientConfig, Examination, OpenWeatherMap, Upstrea
 use hold::Hold;
 use keys::Which;
 pub use keys::{Key, Keys};
+use plans::Plans;
 use retries::RetryBudget;
 
 /// The upstream: how to reach it, and how often.
@@ -65,12 +68,14 @@ const MORE_KEYS: usize = 3;
 enum Failed {
     /// The key was refused, and there is another one.
     ThisKey,
-    Because(SourceError),
+    /// The key's plan does not have the endpoint: another one's may.
+    ThisPlan(Option<Words>),
+    Because(Failure),
 }
 
 impl From<SourceError> for Failed {
     fn from(error: SourceError) -> Self {
-        Self::Because(error)
+        Self::Because(error.into())
     }
 }
 
@@ -85,6 +90,7 @@ pub struct Upstream {
     /// Whether this process has called already.
     has_asked: AtomicBool,
     retries: RetryBudget,
+    plans: Plans,
     clock: Clock,
     metrics: Arc<Metrics>,
 }
@@ -104,75 +110,107 @@ impl Upstream {
             hold: Hold::new(notes),
             has_asked: AtomicBool::new(false),
             retries: RetryBudget::default(),
+            plans: Plans::default(),
             clock,
             metrics,
         }
     }
 
     /// Asks, and once more if that may help.
-    async fn ask(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
+    async fn ask(&self, query: &Query, purpose: Purpose) -> Result<Fetched, Failure> {
         self.heed_new_keys();
+        if let Some(refusal) = self.plans.refusal(query.endpoint(), self.clock.instant()) {
+            return Err(refusal);
+        }
         let fetched = self.ask_with_each_key(query, purpose).await;
         // No answer came, or one from a gateway on the way: the question may be put again.
-        if fetched == Err(SourceError::Unavailable) && self.retries.take() {
+        if error_of(&fetched) == Some(SourceError::Unavailable) && self.retries.take() {
             sleep(retries::pause()).await;
             self.metrics.upstream_retried();
             // What the first attempt said is better than that there is no second one.
-            return self.ask_with_each_key(query, purpose).await.map_err(|error| match error {
+            return self.ask_with_each_key(query, purpose).await.map_err(|failure| match failure.error {
                 SourceError::Paused { .. } | SourceError::BudgetExhausted { .. } | SourceError::OverShare { .. } => {
-                    SourceError::Unavailable
+                    SourceError::Unavailable.into()
                 }
-                error => error,
+                _ => failure,
             });
         }
         fetched
     }
 
     /// Asks with one key, and with others as long as the upstream refuses them.
-    async fn ask_with_each_key(&self, query: &Query, purpose: Purpose) -> Result<Fetched, SourceError> {
+    async fn ask_with_each_key(&self, query: &Query, purpose: Purpose) -> Result<Fetched, Failure> {
         let mut tried = Vec::new();
+        let mut not_in_plan = None;
         while tried.len() <= MORE_KEYS
             && let Some(key) = self.keys.next(&tried)
         {
             tried.push(key.which());
             match self.attempt(query, purpose, &key, &tried).await {
-                Ok(fetched) => return Ok(fetched),
-                Err(Failed::Because(error)) => return Err(error),
+                Ok(fetched) => {
+                    self.plans.answered(query.endpoint());
+                    return Ok(fetched);
+                }
+                Err(Failed::Because(failure)) => return Err(failure),
                 Err(Failed::ThisKey) => {}
+                Err(Failed::ThisPlan(words)) => not_in_plan = Some(words),
             }
         }
-        Err(if tried.is_empty() { SourceError::NoKey } else { SourceError::RejectedKey })
+        if let Some(words) = not_in_plan {
+            self.plans.refused(query.endpoint(), words.clone(), self.clock.instant());
+            return Err(Failure { error: SourceError::NotInPlan, words });
+        }
+        Err(if tried.is_empty() { SourceError::NoKey } else { SourceError::RejectedKey }.into())
+    }
+
+    /// The permits for all that the question is: one in nearly every case.
+    async fn permits(&self, query: &Query, purpose: Purpose) -> Result<Permit, SourceError> {
+        let mut permit = self.budget.permit(purpose).await;
+        for _ in 1..query.calls() {
+            if permit.is_ok() {
+                permit = self.budget.permit(purpose).await;
+            }
+        }
+        permit.map_err(|refused| {
+            self.metrics.permit_refused(refused.reason.as_str());
+            refusal(&refused)
+        })
     }
 
     /// One call with `key`, the last of the `tried` ones.
     async fn attempt(&self, query: &Query, purpose: Purpose, key: &Key, tried: &[Which]) -> Result<Fetched, Failed> {
         let admission = self.admit(key, tried).await?;
-        let permit = match self.budget.permit(purpose).await {
+        let permit = match self.permits(query, purpose).await {
             Ok(permit) => permit,
             Err(refused) => {
                 admission.cancelled();
-                self.metrics.permit_refused(refused.reason.as_str());
-                return Err(refusal(&refused).into());
+                return Err(refused.into());
             }
         };
         self.retries.called();
         let began = Instant::now();
         let fetched = self.call.call(query, key.secret(), permit).await;
-        let outcome = fetched.as_ref().map_or_else(|error| error.as_str(), |_| "ok");
-        self.metrics.upstream_called(outcome, began.elapsed());
+        let error = error_of(&fetched);
+        self.metrics.upstream_called(error.map_or("ok", SourceError::as_str), began.elapsed());
         self.has_asked.store(true, Ordering::Relaxed);
-        if fetched == Err(SourceError::RejectedKey) && self.has_better(key, tried) {
-            admission.cancelled();
-            return Err(Failed::ThisKey);
-        }
-        self.settle(admission, fetched.as_ref().err().copied(), key).await;
-        fetched.map_err(|error| match error {
-            // As long as it is left alone for it, which may be a little longer than it asked for.
-            SourceError::BudgetExhausted { retry_after } => {
-                let pause = self.breaker.state(self.clock.instant()).reopens_in;
-                SourceError::BudgetExhausted { retry_after: pause.unwrap_or_default().max(retry_after) }.into()
+        match error {
+            Some(SourceError::RejectedKey) if self.has_better(key, tried) => {
+                admission.cancelled();
+                return Err(Failed::ThisKey);
             }
-            error => error.into(),
+            Some(SourceError::NotInPlan) => {
+                admission.cancelled();
+                return Err(Failed::ThisPlan(fetched.err().and_then(|failure| failure.words)));
+            }
+            _ => self.settle(admission, error, key).await,
+        }
+        fetched.map_err(|mut failure| {
+            // As long as it is left alone for it, which may be a little longer than it asked for.
+            if let SourceError::BudgetExhausted { retry_after } = &mut failure.error {
+                let pause = self.breaker.state(self.clock.instant()).reopens_in;
+                *retry_after = pause.unwrap_or_default().max(*retry_after);
+            }
+            Failed::Because(failure)
         })
     }
 
@@ -225,6 +263,7 @@ impl Upstream {
     /// What was said about other keys, to whichever replica, says nothing about a new one: it is tried at once.
     fn heed_new_keys(&self) {
         if self.keys.has_new() {
+            self.plans.forget();
             self.has_asked.store(false, Ordering::Relaxed);
             self.breaker.cut_short(self.clock.instant(), Reason::KeyRejected);
         }
@@ -300,6 +339,10 @@ impl Source for Upstream {
         }
         Some(refusal(&refused))
     }
+}
+
+fn error_of(fetched: &Result<Fetched, Failure>) -> Option<SourceError> {
+    fetched.as_ref().err().map(|failure| failure.error)
 }
 
 fn rejection(rejected: Rejected) -> SourceError {

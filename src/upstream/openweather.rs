@@ -1,37 +1,43 @@
 //! What OpenWeatherMap is asked and what its answers mean, by its documentation and by recorded answers.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use url::Url;
 
-use crate::weather::{Hundredths, Location, Query, SourceError};
+use crate::weather::{Endpoint, Failure, Host, Json as Member, MAX_WORDS, Plan, Query, Shape, SourceError, Words};
 
 /// After a 429 callers are told to wait at least this long: the limit is per minute and account.
 const LEAST_WAIT: Duration = Duration::from_secs(60);
 /// A longer `Retry-After` than this is taken for an error.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
-/// Writes the path and the parameters of the question and, last, the key into `url`.
+/// The host of the plans that all have; what else OpenWeatherMap serves is on hosts beside it. Behind another base URL all is
+/// taken to be in one place.
+const API_HOST: &str = "api.openweathermap.org";
+
+/// Writes the path and the parameters of the question and, last, the key into `url`, the base URL.
 pub(super) fn write_request(url: &mut Url, query: &Query, key: &str) {
-    let path = format!("{}/data/2.5/weather", url.path().trim_end_matches('/'));
-    url.set_path(&path);
-    let mut pairs = url.query_pairs_mut();
-    match &query.location {
-        Location::Name(name) => pairs.append_pair("q", name),
-        Location::Id(id) => pairs.append_pair("id", &id.to_string()),
-        Location::Zip { code, country } => pairs.append_pair("zip", &format!("{code},{country}")),
-        Location::Coordinates { latitude, longitude } => pairs
-            .append_pair("lat", &Hundredths(*latitude).to_string())
-            .append_pair("lon", &Hundredths(*longitude).to_string()),
-    };
-    pairs.append_pair("units", query.units.as_str());
-    if let Some(lang) = query.lang {
-        pairs.append_pair("lang", lang.as_str());
+    let endpoint = query.endpoint();
+    if url.host_str() == Some(API_HOST) {
+        let host = match endpoint.host {
+            Host::Api => API_HOST,
+            Host::Pro => "pro.openweathermap.org",
+            Host::History => "history.openweathermap.org",
+        };
+        // The base URL has a host, so it can have another one.
+        let _ = url.set_host(Some(host));
     }
-    pairs.append_pair("appid", key);
+    let path = format!("{}{}", url.path().trim_end_matches('/'), endpoint.paths[0]);
+    url.set_path(&path);
+    let separator = if query.parameters().is_empty() { "" } else { "&" };
+    let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
+    url.set_query(Some(&format!("{}{separator}appid={key}", query.parameters())));
 }
 
 /// Seconds from `Retry-After` (RFC 9110, section 10.2.3), within reason; OpenWeatherMap was never seen to send it.
@@ -40,33 +46,46 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
     seconds.map_or(LEAST_WAIT, Duration::from_secs).clamp(LEAST_WAIT, LONGEST_WAIT)
 }
 
-/// Whether a body is weather, by its status and by what it says itself: OpenWeatherMap has answered 200 with an error
-/// inside, and writes `cod` now as a number, now as a string.
-pub(super) fn judge(status: u16, body: &[u8], retry_after: Duration) -> Result<(), SourceError> {
-    // serde_json does not look into the text that it skips, and JSON is UTF-8 (RFC 8259, section 8.1).
-    let parsed = std::str::from_utf8(body).ok().and_then(|text| serde_json::from_str::<Body>(text).ok());
+/// Whether a body is what the endpoint answers, by its status and by what it says itself: OpenWeatherMap has answered 200 with
+/// an error inside, and writes `cod` now as a number, now as a string.
+///
+/// # Errors
+/// It is not; with OpenWeatherMap's own words, if it is its error and not that of a gateway on the way.
+pub(super) fn judge(endpoint: &Endpoint, status: u16, body: &Bytes, retry_after: Duration) -> Result<(), Failure> {
+    let words = || (body.len() <= MAX_WORDS).then(|| Words { status, body: Bytes::copy_from_slice(body) });
+    // JSON is UTF-8 (RFC 8259, section 8.1).
+    let json = std::str::from_utf8(body).ok().and_then(Json::read);
+    let said = json.as_ref().map(Json::says).unwrap_or_default();
     if status != 200 {
-        let own = parsed.as_ref().is_some_and(|body| body.cod.is_some() || body.error.is_some());
-        // What says that a place is unknown has to be OpenWeatherMap itself, not a gateway on the way.
+        let own = said.code.is_some();
+        // What says that a place is unknown has to be OpenWeatherMap itself.
         if matches!(status, 400 | 404) && !own {
-            return Err(SourceError::Failed);
+            return Err(SourceError::Failed.into());
         }
-        return Err(failure(status, parsed.as_ref().and_then(|body| body.message.as_deref()), retry_after));
+        let error = failure(endpoint, status, &said, retry_after);
+        return Err(Failure { error, words: words().filter(|_| own) });
     }
-    let body = parsed.ok_or(SourceError::InvalidResponse)?;
-    match body.cod.or(body.error) {
-        Some(Code(200)) | None if body.weather.is_some() && body.main.is_some() => Ok(()),
-        Some(Code(200)) | None => Err(SourceError::InvalidResponse),
-        Some(Code(code)) => Err(failure(code, body.message.as_deref(), retry_after)),
+    match said.code {
+        Some(code) if code != 200 => {
+            Err(Failure { error: failure(endpoint, code, &said, retry_after), words: words() })
+        }
+        _ => match json {
+            Some(Json::Array(0)) if endpoint.shape == Shape::Array => {
+                Err(Failure { error: SourceError::UnknownLocation, words: words() })
+            }
+            Some(json) if json.fits(endpoint.shape) => Ok(()),
+            _ => Err(SourceError::InvalidResponse.into()),
+        },
     }
 }
 
-fn failure(code: u16, message: Option<&str>, retry_after: Duration) -> SourceError {
+fn failure(endpoint: &Endpoint, code: u16, said: &Said, retry_after: Duration) -> SourceError {
     match code {
         // An unknown path, not an unknown place: the base URL is wrong.
-        404 if message == Some("Internal error") => SourceError::Failed,
+        404 if said.message.as_deref() == Some("Internal error") => SourceError::Failed,
         // 400 is what a place gets that is well-formed but means nothing there ("Nothing to geocode").
         400 | 404 => SourceError::UnknownLocation,
+        401 | 403 if endpoint.plan == Plan::Some => SourceError::NotInPlan,
         401 | 403 => SourceError::RejectedKey,
         429 => SourceError::BudgetExhausted { retry_after },
         502..=504 => SourceError::Unavailable,
@@ -74,44 +93,97 @@ fn failure(code: u16, message: Option<&str>, retry_after: Duration) -> SourceErr
     }
 }
 
-/// What has to be known of a body; the rest is checked to be JSON and skipped.
-#[derive(Deserialize)]
-struct Body {
-    cod: Option<Code>,
-    error: Option<Code>,
-    #[serde(default, deserialize_with = "text_or_nothing")]
-    message: Option<String>,
-    weather: Option<Vec<IgnoredAny>>,
-    main: Option<serde_json::Map<String, serde_json::Value>>,
+/// A body, read as far as it has to be known; the rest is checked to be JSON and skipped.
+enum Json<'a> {
+    Object(HashMap<Cow<'a, str>, &'a RawValue>),
+    /// Of so many objects.
+    Array(usize),
 }
 
-/// A status code written as a number or as a string.
-struct Code(u16);
+/// What a body says of itself.
+#[derive(Default)]
+struct Said {
+    /// Its `cod`, or its `error`.
+    code: Option<u16>,
+    /// On some successes it is a number, which is none here.
+    message: Option<String>,
+}
 
-impl<'de> Deserialize<'de> for Code {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Spelling {
-            Number(u16),
-            Text(String),
+impl<'a> Json<'a> {
+    fn read(text: &'a str) -> Option<Self> {
+        if text.trim_start().starts_with('[') {
+            let objects: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+            return objects.iter().all(|object| object.get().starts_with('{')).then_some(Self::Array(objects.len()));
         }
-        match Spelling::deserialize(deserializer)? {
-            Spelling::Number(code) => Ok(Self(code)),
-            Spelling::Text(text) => text.parse().map(Self).map_err(serde::de::Error::custom),
+        let members: HashMap<Name<'a>, &RawValue> = serde_json::from_str(text).ok()?;
+        Some(Self::Object(members.into_iter().map(|(name, value)| (name.0, value)).collect()))
+    }
+
+    fn says(&self) -> Said {
+        let Self::Object(members) = self else { return Said::default() };
+        // Anything else in its place is no success.
+        let code = |raw: &&RawValue| raw.get().trim_matches('"').parse().unwrap_or(500);
+        Said {
+            code: members.get("cod").or_else(|| members.get("error")).filter(|raw| raw.get() != "null").map(code),
+            message: members.get("message").and_then(|raw| serde_json::from_str(raw.get()).ok()),
+        }
+    }
+
+    fn fits(&self, shape: Shape) -> bool {
+        let has = |name: &str, kind: Member| match self {
+            Self::Object(members) => members.get(name).is_some_and(|raw| is(raw, kind)),
+            Self::Array(_) => false,
+        };
+        match shape {
+            Shape::Object(wanted) => wanted.iter().all(|(name, kind)| has(name, *kind)),
+            Shape::Array => matches!(self, Self::Array(_)),
+            Shape::Pages => has("data", Member::List),
         }
     }
 }
 
-/// `message` is a number on some successes.
-fn text_or_nothing<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(value.as_str().map(str::to_owned))
+fn is(raw: &RawValue, kind: Member) -> bool {
+    let first = raw.get().bytes().next();
+    match kind {
+        Member::List => first == Some(b'['),
+        Member::Map => first == Some(b'{'),
+        Member::Number => first.is_some_and(|byte| byte == b'-' || byte.is_ascii_digit()),
+        Member::Text => first == Some(b'"'),
+    }
+}
+
+/// The name of a member, borrowed unless it has escapes.
+#[derive(PartialEq, Eq, Hash, Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// The body of an answer in pages, with the link to its next page as it is on any host and without a key: its path and its
+/// parameters. `None` if the link leads elsewhere: there is no telling what else is in it.
+pub(super) fn without_origin(endpoint: &Endpoint, body: &Bytes) -> Option<Bytes> {
+    let text = std::str::from_utf8(body).ok()?;
+    let Some(Json::Object(members)) = Json::read(text) else { return None };
+    let Some(link) = members.get("next").filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
+        return Some(body.clone());
+    };
+    let written: String = serde_json::from_str(link).ok()?;
+    if written.is_empty() {
+        return Some(body.clone());
+    }
+    let url = Url::parse(&format!("https://{API_HOST}")).ok()?.join(&written).ok()?;
+    if url.path() != endpoint.paths[0] {
+        return None;
+    }
+    let mut parameters = form_urlencoded::Serializer::new(String::new());
+    parameters.extend_pairs(url.query_pairs().filter(|(name, _)| !name.eq_ignore_ascii_case("appid")));
+    let relative = serde_json::to_string(&format!("{}?{}", url.path(), parameters.finish())).ok()?;
+    // The link is a part of the text.
+    let start = (link.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
+    Some([&text[..start], &relative, &text[start + link.len()..]].concat().into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::weather::WEATHER;
 
     fn request(segment: &str, parameters: &str) -> String {
         let mut url = Url::parse("https://api.openweathermap.org").unwrap();
@@ -123,8 +195,8 @@ mod tests {
     fn every_form_of_a_place_is_asked_in_its_own_parameter() {
         assert_eq!(request("New York,NY,US", ""), "q=new+york%2Cny%2Cus&units=metric&appid=KEY");
         assert_eq!(request("51.5074,-0.1278", "units=imperial"), "lat=51.51&lon=-0.13&units=imperial&appid=KEY");
-        assert_eq!(request("id:2643743", "lang=PT-br"), "id=2643743&units=metric&lang=pt_br&appid=KEY");
-        assert_eq!(request("zip:94040,US", ""), "zip=94040%2Cus&units=metric&appid=KEY");
+        assert_eq!(request("id:2643743", "lang=PT-br"), "id=2643743&lang=pt_br&units=metric&appid=KEY");
+        assert_eq!(request("zip:94040,US", ""), "units=metric&zip=94040%2Cus&appid=KEY");
     }
 
     #[test]
@@ -137,7 +209,9 @@ mod tests {
     #[test]
     fn a_body_is_weather_only_if_it_says_so() {
         let weather = br#"{"weather":[{"id":800}],"main":{"temp":12},"cod":200}"#;
-        let judged = |status, body: &[u8]| judge(status, body, LEAST_WAIT);
+        let judged = |status, body: &[u8]| {
+            judge(WEATHER, status, &Bytes::copy_from_slice(body), LEAST_WAIT).map_err(|failure| failure.error)
+        };
         assert_eq!(judged(200, weather), Ok(()));
         assert_eq!(judged(200, br#"{"weather":[],"main":{},"cod":"200"}"#), Ok(()));
         for (status, body, expected) in [

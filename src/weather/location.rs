@@ -93,6 +93,54 @@ impl Location {
         Self::from_any_path(segment)
     }
 
+    /// Reads a city id.
+    ///
+    /// # Errors
+    /// It is not a positive whole number.
+    pub(super) fn from_id(text: &str) -> Result<Self, LocationError> {
+        let text = text.trim();
+        let id = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().unwrap_or(0) } else { 0 };
+        if id == 0 { Err(LocationError::Id) } else { Ok(Self::Id(id)) }
+    }
+
+    /// Reads a postal code with its country; without one it is of the United States.
+    ///
+    /// # Errors
+    /// It is of another form.
+    pub(super) fn from_zip(text: &str) -> Result<Self, LocationError> {
+        let (code, country) = text.split_once(',').unwrap_or((text, "us"));
+        let code = code.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
+        let country = country.trim().to_ascii_lowercase();
+        let code_is_plain = code.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-'));
+        let country_is_plain = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_lowercase());
+        if code.is_empty() || code.len() > MAX_ZIP_CHARS || !code_is_plain || !country_is_plain {
+            return Err(LocationError::Zip);
+        }
+        Ok(Self::Zip { code, country })
+    }
+
+    /// Reads a name as it stands in OpenWeatherMap's parameter `q`, which takes more than [`Location::from_path`]: commas with
+    /// nothing beside them, and numbers.
+    ///
+    /// # Errors
+    /// Nothing can be called that.
+    pub(super) fn from_q(text: &str) -> Result<Self, LocationError> {
+        let text: String = text.chars().map(plain).collect();
+        if text.chars().count() > MAX_CHARS {
+            return Err(LocationError::TooLong);
+        }
+        let parts: Vec<_> = parts(&text)?.into_iter().filter(|part| !part.is_empty()).collect();
+        if parts.is_empty() {
+            return Err(LocationError::Empty);
+        }
+        named(&parts)
+    }
+
+    /// The place at these degrees, which are in range.
+    pub(super) fn point(latitude: f64, longitude: f64) -> Self {
+        Self::Coordinates { latitude: hundredths(latitude), longitude: hundredths(longitude) }
+    }
+
     fn from_any_path(segment: &str) -> Result<Self, LocationError> {
         let spaced = segment.replace('+', " ");
         let text = percent_encoding::percent_decode_str(&spaced).decode_utf8().map_err(|_| LocationError::NotUtf8)?;
@@ -121,8 +169,8 @@ impl std::str::FromStr for Location {
         }
         if let Some((prefix, rest)) = text.split_once(':') {
             return match prefix.trim().to_ascii_lowercase().as_str() {
-                "id" => parse_id(rest),
-                "zip" => parse_zip(rest),
+                "id" => Self::from_id(rest),
+                "zip" => Self::from_zip(rest),
                 _ => Err(LocationError::Character),
             };
         }
@@ -217,7 +265,7 @@ fn parse_coordinates(latitude: &str, longitude: &str) -> Result<Location, Locati
     if !(-180.0..=180.0).contains(&longitude) {
         return Err(LocationError::Longitude);
     }
-    Ok(Location::Coordinates { latitude: hundredths(latitude), longitude: hundredths(longitude) })
+    Ok(Location::point(latitude, longitude))
 }
 
 /// A plain decimal number: no exponent, no `inf`, no `nan`.
@@ -239,39 +287,35 @@ fn hundredths(degrees: f64) -> i32 {
     (degrees * 100.0).round() as i32
 }
 
-fn parse_id(text: &str) -> Result<Location, LocationError> {
-    let text = text.trim();
-    let id = if text.bytes().all(|byte| byte.is_ascii_digit()) { text.parse().unwrap_or(0) } else { 0 };
-    if id == 0 { Err(LocationError::Id) } else { Ok(Location::Id(id)) }
-}
-
-fn parse_zip(text: &str) -> Result<Location, LocationError> {
-    let (code, country) = text.split_once(',').unwrap_or((text, "us"));
-    let code = code.split_whitespace().collect::<Vec<_>>().join(" ").to_ascii_lowercase();
-    let country = country.trim().to_ascii_lowercase();
-    let code_is_plain = code.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b' ' | b'-'));
-    let country_is_plain = country.len() == 2 && country.bytes().all(|byte| byte.is_ascii_lowercase());
-    if code.is_empty() || code.len() > MAX_ZIP_CHARS || !code_is_plain || !country_is_plain {
-        return Err(LocationError::Zip);
-    }
-    Ok(Location::Zip { code, country })
+/// Degrees in ten-thousandths, about 11 m, without trailing zeros; -0 becomes 0.
+pub(super) fn ten_thousandths(degrees: f64) -> String {
+    ((degrees * 10_000.0).round() / 10_000.0 + 0.0).to_string()
 }
 
 fn parse_name(text: &str) -> Result<Location, LocationError> {
-    let composed = lower_case(&text.nfc().collect::<String>());
-    if !composed.chars().all(occurs_in_names) {
-        return Err(LocationError::Character);
-    }
-    let parts: Vec<_> = composed.split(',').map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+    let parts = parts(text)?;
     if parts.len() > MAX_PARTS {
         return Err(LocationError::Parts);
     }
     if parts.iter().any(String::is_empty) {
         return Err(LocationError::EmptyPart);
     }
-    if !composed.chars().any(char::is_alphabetic) {
+    if !parts.iter().any(|part| part.chars().any(char::is_alphabetic)) {
         return Err(LocationError::NoLetter);
     }
+    named(&parts)
+}
+
+/// The parts of a name, each in its one spelling.
+fn parts(text: &str) -> Result<Vec<String>, LocationError> {
+    let composed = lower_case(&text.nfc().collect::<String>());
+    if !composed.chars().all(occurs_in_names) {
+        return Err(LocationError::Character);
+    }
+    Ok(composed.split(',').map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+}
+
+fn named(parts: &[String]) -> Result<Location, LocationError> {
     let name = parts.join(",");
     // A few characters are several in NFC.
     if name.chars().count() > MAX_CHARS {

@@ -1,4 +1,5 @@
-//! The words of the domain: a place, a question about it, the answer, and who can be asked. No I/O.
+//! The words of the domain: a place, a question about it, the answer, and who can be asked. No I/O. What can be asked is one
+//! table, `endpoint`.
 //!
 //! ```
 //! use stratus::weather::Query;
@@ -7,16 +8,25 @@
 //! let one = Query::parse("S%C3%A3o%20Paulo,%20BR", "lang=pt-BR").unwrap();
 //! let two = Query::parse("sa%CC%83o+paulo,br", "lang=pt_br&units=metric").unwrap();
 //! assert_eq!(one, two);
-//! assert_eq!(one.location.to_string(), "são paulo,br");
+//! assert_eq!(one.value("q").as_deref(), Some("são paulo,br"));
+//!
+//! // OpenWeatherMap's own path asks the same.
+//! use stratus::weather::Endpoint;
+//! let weather = Endpoint::at("/data/2.5/weather").unwrap();
+//! let three = Query::openweathermap(weather, "q=S%C3%A3o%20Paulo,BR&units=metric&lang=pt_br&APPID=x").unwrap();
+//! assert_eq!(one, three);
 //! ```
 
+mod endpoint;
 mod lang;
 mod location;
+mod parameter;
 mod query;
 
 #[cfg(test)]
 mod aliases_tests;
 
+use std::fmt;
 use std::future::Future;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -24,11 +34,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use endpoint::{Cost, ENDPOINTS, Endpoint, Host, Json, LOCATION, LONGEST_FRESH, Place, Plan, Shape, WEATHER};
 pub use lang::{LANGUAGES, Lang};
 pub use location::{Hundredths, Location, LocationError};
-pub use query::{ParameterError, Query, Units};
+pub use parameter::{Kind, Parameter};
+pub use query::{ParameterError, Query, Refused, Units, appid};
 
-/// A body as the upstream sent it, and when.
+/// An answer as the upstream sent it, and when.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
     /// The body, byte for byte.
@@ -63,11 +75,47 @@ pub enum Purpose {
     Ahead,
 }
 
-/// Why the upstream gave no weather. Each says what its caller can do next.
+/// The longest refusal that is kept and passed on, bytes. Those recorded have 17 to 400.
+pub const MAX_WORDS: usize = 2_048;
+
+/// What the upstream said instead of an answer: for callers that know its errors.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Words {
+    /// The status code.
+    pub status: u16,
+    /// The body, byte for byte; at most [`MAX_WORDS`].
+    pub body: Bytes,
+}
+
+/// The length only: an error may repeat what was asked.
+impl fmt::Debug for Words {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Words").field("status", &self.status).field("len", &self.body.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why there is no answer, and in which words the upstream said so, if it did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// Why.
+    pub error: SourceError,
+    /// In its own words.
+    pub words: Option<Words>,
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Self {
+        Self { error, words: None }
+    }
+}
+
+/// Why the upstream gave no answer. Each says what its caller can do next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SourceError {
-    /// The upstream does not know the place: asking again will not help.
+    /// The upstream does not know the place, or makes nothing of the question: asking again will not help.
     UnknownLocation,
+    /// The plan of the key does not have this: the operator has to get another one, or nobody should ask for it.
+    NotInPlan,
     /// There is no key to ask with: the operator has to give one.
     NoKey,
     /// The upstream refused the key: the operator has to replace it.
@@ -102,6 +150,7 @@ impl SourceError {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::UnknownLocation => "unknown_location",
+            Self::NotInPlan => "not_in_plan",
             Self::NoKey => "no_key",
             Self::RejectedKey => "rejected_key",
             Self::BudgetExhausted { .. } => "budget_exhausted",
@@ -116,7 +165,7 @@ impl SourceError {
 }
 
 /// What [`Source::fetch`] gives.
-pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, SourceError>> + Send + 'a>>;
+pub type Fetching<'a> = Pin<Box<dyn Future<Output = Result<Fetched, Failure>> + Send + 'a>>;
 
 /// Something that can be asked for weather: the one seam between the cache and what fills it.
 pub trait Source: Send + Sync + 'static {

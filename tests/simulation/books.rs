@@ -138,7 +138,7 @@ impl Books {
 fn outcome(result: &Result<Answer, GetError>) -> &'static str {
     match result {
         Ok(answer) => match (answer.origin, &answer.content) {
-            (_, Content::UnknownPlace) => "unknown place",
+            (_, Content::UnknownPlace(_)) => "unknown place",
             (Origin::Fresh(_), _) => "fresh",
             (Origin::Stale(_), _) => "stale",
             (Origin::Source { stale: false, .. }, _) => "loaded",

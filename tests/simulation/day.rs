@@ -91,7 +91,7 @@ impl World {
     /// Asks a replica, as the service does: what memory can answer is answered at once.
     fn ask(self: &Arc<Self>, who: Who, place: u64, caller: Caller, replica: usize) {
         let asked = Asked { who, place, at: self.now() };
-        let query = Query { location: Location::Id(place), units: Units::Metric, lang: None };
+        let query = Query::weather(&Location::Id(place), Units::Metric, None);
         let cache = locked(&self.fleet).replicas[replica].cache.clone();
         if let Some(answer) = cache.recall(&query) {
             locked(&self.books).note(asked, self.now(), &Ok(answer));

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use secrecy::SecretString;
 use stratus::clock::Clock;
 use stratus::upstream::{Call, Permit};
-use stratus::weather::{Fetched, Fetching, Location, Query, SourceError};
+use stratus::weather::{Fetched, Fetching, Query, SourceError};
 use tokio::time::{Instant, sleep};
 
 /// Places from this number on do not exist.
@@ -83,7 +83,11 @@ impl Sky {
             Mood::RateLimiting => Err(SourceError::BudgetExhausted { retry_after: RETRY_AFTER }),
             Mood::Well => {
                 sleep(Duration::from_millis(thinking)).await;
-                if place < MADE_UP { Ok(body(place, self.began.elapsed())) } else { Err(SourceError::UnknownLocation) }
+                if place < MADE_UP {
+                    Ok(body(place, self.began.elapsed()))
+                } else {
+                    Err(SourceError::UnknownLocation.into())
+                }
             }
         }
     }
@@ -116,7 +120,7 @@ pub(crate) struct Line {
 impl Call for Line {
     fn call<'a>(&'a self, query: &'a Query, _: &'a SecretString, _: Permit) -> Fetching<'a> {
         Box::pin(async move {
-            let Location::Id(place) = query.location else { return Err(SourceError::UnknownLocation) };
+            let place = query.value("id").and_then(|id| id.parse().ok()).ok_or(SourceError::UnknownLocation)?;
             let body = self.sky.answer(place).await?;
             Ok(Fetched { body, fetched_at_ms: self.clock.now_ms() })
         })

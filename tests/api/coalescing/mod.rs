@@ -99,7 +99,7 @@ async fn every_kind_of_failure_reaches_all_who_wait_as_it_is() {
         let source = Scripted::new(move |_| async move { Err(error) });
         let (cache, _) = source.cache(|_| ());
         let answers = crowd(&cache, 20).await;
-        assert!(answers.iter().all(|answer| *answer == Err(GetError::Source(error))), "{answers:?}");
+        assert!(answers.iter().all(|answer| *answer == Err(GetError::from(error))), "{answers:?}");
         assert_eq!((source.calls(), tasks()), (1, 0), "{error:?}");
     }
 }
@@ -176,7 +176,7 @@ async fn a_load_that_never_ends_is_dropped_at_its_deadline_and_its_key_is_usable
     let (cache, metrics) = source.cache(|config| config.load_timeout = Duration::from_secs(2));
     let began = Instant::now();
     let answers = join_all((0..20).map(|_| cache.get(query(1), CALLER))).await;
-    assert!(answers.iter().all(|answer| *answer == Err(GetError::Source(SourceError::Timeout))), "{answers:?}");
+    assert!(answers.iter().all(|answer| *answer == Err(GetError::from(SourceError::Timeout))), "{answers:?}");
     // By the clock of the timers, which stands still while something is done.
     let late = began.elapsed() - Duration::from_secs(2);
     assert!(late < Duration::from_millis(50), "{late:?}");

@@ -129,6 +129,6 @@ pub(super) fn count(metrics: &Metrics, line: &str) -> u64 {
 pub(super) fn body_of(answer: &Answer) -> String {
     match &answer.content {
         Content::Weather(body) => String::from_utf8_lossy(body.bytes()).into_owned(),
-        Content::UnknownPlace => panic!("the place is known"),
+        Content::UnknownPlace(_) => panic!("the place is known"),
     }
 }

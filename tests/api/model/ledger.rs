@@ -5,7 +5,7 @@ use std::mem::discriminant;
 use std::time::Duration;
 
 use stratus::cache::{Answer, Content, Freshness, GetError, Origin, Policy, Windows};
-use stratus::weather::SourceError;
+use stratus::weather::{Failure, SourceError};
 
 use super::source::{Diary, End, KEYS, Word};
 
@@ -232,7 +232,7 @@ impl Ledger {
     pub(super) fn judge(&mut self, diary: &Diary, asked: Asked, got: &Got) -> Verdict {
         match &got.result {
             Ok(answer) => self.judge_answer(diary, asked, got.tick, answer),
-            Err(error) => self.judge_error(diary, asked, got.tick, *error),
+            Err(error) => self.judge_error(diary, asked, got.tick, error.clone()),
         }
     }
 
@@ -300,14 +300,14 @@ impl Ledger {
             failure && (asked.tick..=tick).contains(&end.tick) && at(end.at_ms) == Freshness::Fallback
         };
         let (right, way) = match (answer.origin, &answer.content) {
-            (Origin::Fresh(_), Content::UnknownPlace) => (it_was.contains(&Freshness::Fresh), "negative"),
+            (Origin::Fresh(_), Content::UnknownPlace(_)) => (it_was.contains(&Freshness::Fresh), "negative"),
             (Origin::Fresh(level), Content::Weather(_)) => (it_was.contains(&Freshness::Fresh), level),
-            (Origin::Stale(_), Content::UnknownPlace) => (false, ""),
+            (Origin::Stale(_), Content::UnknownPlace(_)) => (false, ""),
             (Origin::Stale(_), Content::Weather(_)) if it_was.contains(&Freshness::Renew) => (true, "renewed"),
             (Origin::Stale(_), Content::Weather(_)) => (is_held || diary.ends(asked.key).any(failed_then), "fallback"),
             (Origin::Source { collapsed: true, .. }, _) => (end.tick > asked.tick, "collapsed"),
             (Origin::Source { .. }, Content::Weather(_)) => (end.tick > asked.tick, "source"),
-            (Origin::Source { .. }, Content::UnknownPlace) => (end.tick > asked.tick, "unknown"),
+            (Origin::Source { .. }, Content::UnknownPlace(_)) => (end.tick > asked.tick, "unknown"),
         };
         self.seen.insert(way);
         hold(right, || format!("given as {:?}, but it was {it_was:?}", answer.origin))
@@ -336,8 +336,10 @@ impl Ledger {
             held.any(|held| discriminant(&held) == discriminant(&error))
         };
         let right = match error {
-            GetError::Source(SourceError::UnknownLocation) => false,
-            GetError::Source(error) => ends.any(|(_, end)| end.word == Word::Failed(error)) || replayed(error),
+            GetError::Source(Failure { error: SourceError::UnknownLocation, .. }) => false,
+            GetError::Source(Failure { error, .. }) => {
+                ends.any(|(_, end)| end.word == Word::Failed(error)) || replayed(error)
+            }
             GetError::Lost => ends.any(|(_, end)| end.word == Word::Panicked),
             GetError::WaitTimeout | GetError::Overloaded => false,
         };

@@ -204,7 +204,7 @@ impl Source for Teller {
                 tokio::task::yield_now().await;
             }
             self.open.subscribe().wait_for(|open| *open).await.expect("it is held here");
-            call.say()
+            call.say().map_err(Into::into)
         })
     }
 }

@@ -1,62 +1,32 @@
-//! `GET /weather/{location}`: a question in, OpenWeatherMap's bytes out, with the headers that caches understand.
+//! What the cache gave, as a response: OpenWeatherMap's bytes, with the headers that caches understand.
 
 use arrayvec::ArrayString;
-use axum::extract::{Extension, RawQuery, State};
 use axum::http::header::{AGE, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH, LINK, VARY};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 
-use super::Overload;
 use super::coding::negotiate;
-use super::observe::{CACHE_STATUS, CacheResult, X_CACHE};
+use super::observe::{CACHE_STATUS, X_CACHE};
 use super::problem::Problem;
-use crate::cache::{Answer, Body, Cache, Content, GetError, Origin, Windows, age};
-use crate::weather::{Caller, Query, SourceError};
+use crate::cache::{Answer, Body, Content, GetError, Origin, Windows, age};
+use crate::weather::SourceError;
 
 /// The attribution that OpenWeatherMap's licence asks for, where every client can see it (RFC 8288).
 const LICENCE: HeaderValue = HeaderValue::from_static(
     "<https://openweathermap.org/>; rel=\"license\"; title=\"Weather data provided by OpenWeather\"",
 );
 
-pub(super) async fn weather(
-    State(cache): State<Cache>,
-    Extension(caller): Extension<Caller>,
-    overload: Option<Extension<Overload>>,
-    uri: Uri,
-    RawQuery(parameters): RawQuery,
-    headers: HeaderMap,
-) -> Response {
-    let segment = uri.path().strip_prefix("/weather/").unwrap_or_default();
-    let query = match Query::parse(segment, parameters.as_deref().unwrap_or_default()) {
-        Ok(query) => query,
-        Err(error) => return Problem::from(error).into_response(),
-    };
-    let got = match overload {
-        None => cache.get(query, caller).await,
-        Some(_) => cache.recall(&query).ok_or(GetError::Overloaded),
-    };
-    match got {
-        Ok(answer) => {
-            let (mut response, word) = answered(&answer, cache.now_ms(), &headers, constant_headers());
-            response.extensions_mut().insert(CacheResult(word));
-            response
-        }
-        Err(error) => {
-            let (mut response, word) = not_answered(error);
-            response.extensions_mut().insert(CacheResult(word));
-            response
-        }
-    }
-}
-
 /// Why there is no answer, and the word of `X-Cache`.
 pub(super) fn not_answered(error: GetError) -> (Response, &'static str) {
-    let problem = Problem::from(error);
     // Those never left this service (RFC 9211, section 2.2).
     use SourceError::{NoKey, OverShare, Paused};
-    let at_home = matches!(error, GetError::Source(NoKey | OverShare { .. } | Paused { .. }) | GetError::Overloaded);
-    let forwarded = !at_home;
+    let forwarded = match &error {
+        GetError::Source(failure) => !matches!(failure.error, NoKey | OverShare { .. } | Paused { .. }),
+        GetError::Overloaded => false,
+        GetError::Lost | GetError::WaitTimeout => true,
+    };
+    let problem = Problem::from(error);
     let status = format!("stratus; {}detail={}", if forwarded { "fwd=miss; " } else { "" }, problem.code);
     let mut response = problem.into_response();
     came_about(&mut response, &status, "MISS");
@@ -103,7 +73,10 @@ pub(super) fn answered(
             headers.insert(AGE, HeaderValue::from(age(answer.fetched_at_ms, now_ms).as_secs()));
             (response, 200)
         }
-        Content::UnknownPlace => (Problem::from(SourceError::UnknownLocation).into_response(), 404),
+        Content::UnknownPlace(words) => {
+            let status = words.as_ref().map_or(404, |words| words.status);
+            (Problem::from(SourceError::UnknownLocation).words(words.clone()).into_response(), status)
+        }
     };
     let (status, word) = cache_status(answer.origin, ttl, upstream_status);
     came_about(&mut response, &status, word);

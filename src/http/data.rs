@@ -1,0 +1,140 @@
+//! The data routes, the long way: our own paths and OpenWeatherMap's, which lead to the same questions.
+
+use std::str::FromStr;
+
+use axum::extract::{Extension, State};
+use axum::http::header::HOST;
+use axum::http::uri::Authority;
+use axum::http::{HeaderMap, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::observe::CacheResult;
+use super::problem::Problem;
+use super::{Overload, answer, openweathermap};
+use crate::cache::{Answer, Body, Cache, Content, GetError};
+use crate::weather::{Caller, Endpoint, Location, ParameterError, Query, Shape, SourceError};
+
+/// Who asks, and whether it may wait.
+#[derive(Clone, Copy)]
+struct Asking<'a> {
+    cache: &'a Cache,
+    caller: Caller,
+    overload: bool,
+}
+
+impl Asking<'_> {
+    async fn get(self, query: Query) -> Result<Answer, GetError> {
+        match self.overload {
+            false => self.cache.get(query, self.caller).await,
+            true => self.cache.recall(&query).ok_or(GetError::Overloaded),
+        }
+    }
+
+    /// The answer to `query` for whoever sent these headers.
+    async fn respond(self, query: Query, headers: &HeaderMap, origin: Option<&str>) -> Response {
+        let pages = query.endpoint().shape == Shape::Pages;
+        let (mut response, word) = match self.get(query).await {
+            Ok(answer) => {
+                let answer = if pages { on_origin(answer, origin) } else { answer };
+                answer::answered(&answer, self.cache.now_ms(), headers, answer::constant_headers())
+            }
+            Err(error) => answer::not_answered(error),
+        };
+        response.extensions_mut().insert(CacheResult(word));
+        response
+    }
+}
+
+/// Whether the listener speaks TLS.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Secure(pub(super) bool);
+
+/// One of our own paths.
+pub(super) async fn own(
+    State(cache): State<Cache>,
+    Extension(caller): Extension<Caller>,
+    overload: Option<Extension<Overload>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let asking = Asking { cache: &cache, caller, overload: overload.is_some() };
+    let Some((endpoint, segment)) = Endpoint::own_at(uri.path()) else {
+        return Problem::not_found().into_response();
+    };
+    let parameters = uri.query().unwrap_or_default();
+    let query = match Query::own(endpoint, segment, parameters) {
+        Err(ParameterError::NoPoint) => match point(asking, segment).await {
+            Ok(point) => Query::own(endpoint, &point.to_string(), parameters),
+            Err(response) => return *response,
+        },
+        read => read,
+    };
+    match query {
+        Ok(query) => asking.respond(query, &headers, None).await,
+        Err(error) => Problem::from(error).into_response(),
+    }
+}
+
+/// Where a place is that was named: that is a question, too, and its answer is kept for a day.
+async fn point(asking: Asking<'_>, segment: &str) -> Result<Location, Box<Response>> {
+    let location = Location::from_path(segment)
+        .map_err(|error| Box::new(Problem::from(ParameterError::from(error)).into_response()))?;
+    let Some(query) = Query::whereabouts(&location) else { return Ok(location) };
+    let (mut response, word) = match asking.get(query).await {
+        Ok(Answer { content: Content::Weather(body), .. }) => match coordinates(&body) {
+            Some(point) => return Ok(point),
+            None => answer::not_answered(SourceError::InvalidResponse.into()),
+        },
+        Ok(unknown) => answer::answered(&unknown, asking.cache.now_ms(), &HeaderMap::new(), answer::constant_headers()),
+        Err(error) => answer::not_answered(error),
+    };
+    response.extensions_mut().insert(CacheResult(word));
+    Err(Box::new(response))
+}
+
+/// The coordinates that an answer begins with.
+fn coordinates(body: &Body) -> Option<Location> {
+    let said: Value = serde_json::from_slice(body.bytes()).ok()?;
+    let place = said.get(0).unwrap_or(&said);
+    let place = place.get("coord").unwrap_or(place);
+    let degrees = |name: &str| place.get(name).and_then(Value::as_f64);
+    format!("{},{}", degrees("lat")?, degrees("lon")?).parse().ok()
+}
+
+/// One of OpenWeatherMap's paths.
+pub(super) async fn openweathermap(
+    State(cache): State<Cache>,
+    Extension(caller): Extension<Caller>,
+    Extension(secure): Extension<Secure>,
+    overload: Option<Extension<Overload>>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
+    let Some(endpoint) = Endpoint::at(uri.path()) else { return Problem::not_found().into_response() };
+    match Query::openweathermap(endpoint, uri.query().unwrap_or_default()) {
+        Ok(query) => {
+            let asking = Asking { cache: &cache, caller, overload: overload.is_some() };
+            asking.respond(query, &headers, origin(&uri, &headers, secure).as_deref()).await
+        }
+        Err(refused) => openweathermap::refused(endpoint, refused).into_response(),
+    }
+}
+
+/// The origin that the caller came by, if it says so.
+fn origin(uri: &Uri, headers: &HeaderMap, Secure(secure): Secure) -> Option<String> {
+    let host = headers.get(HOST).and_then(|host| Authority::from_str(host.to_str().ok()?).ok());
+    let authority = uri.authority().cloned().or(host).filter(|authority| !authority.as_str().contains('@'))?;
+    Some(format!("{}://{authority}", if secure { "https" } else { "http" }))
+}
+
+fn on_origin(answer: Answer, origin: Option<&str>) -> Answer {
+    let page = match (&answer.content, origin) {
+        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(body.bytes(), origin),
+        _ => None,
+    };
+    match page {
+        Some(page) => Answer { content: Content::Weather(Body::new(page)), ..answer },
+        None => answer,
+    }
+}

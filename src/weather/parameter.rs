@@ -1,0 +1,205 @@
+//! The parameters of questions beside the place: what each may say and its one canonical spelling.
+//!
+//! OpenWeatherMap takes nearly everything and falls back on its default; so do we, where that is known. What cannot be
+//! meant is refused before anybody is asked.
+
+use std::collections::BTreeSet;
+
+use super::{Lang, Units};
+
+/// Longest word that is kept of a parameter whose words are not all known.
+const MAX_WORD: usize = 32;
+
+/// A parameter of an endpoint.
+#[derive(Debug)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may say.
+    pub kind: Kind,
+    /// Whether there is no question without it.
+    pub required: bool,
+}
+
+/// What a parameter may say.
+#[derive(Debug, Clone, Copy)]
+pub enum Kind {
+    /// `metric`, `imperial`; everything else is `standard`, OpenWeatherMap's default, which is left out.
+    Units,
+    /// A language; one that OpenWeatherMap does not have is left out.
+    Lang,
+    /// A whole number. Those from 1 to `most`, if it has an end, are what a purge looks for.
+    Whole {
+        /// The documented maximum. More is passed on: what happens then is OpenWeatherMap's own business.
+        most: Option<u32>,
+    },
+    /// A word, in lower case.
+    Word,
+    /// Some of these words, in any order; others are left out.
+    SetOf(&'static [&'static str]),
+    /// City ids, in their order.
+    Ids {
+        /// How many at most (documented).
+        most: usize,
+    },
+    /// Decimal numbers.
+    Numbers {
+        /// How many at most.
+        most: usize,
+    },
+    /// `2024-02-29`
+    Date,
+    /// `+03:00`
+    Offset,
+}
+
+/// It says something that cannot be meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Nonsense;
+
+impl Parameter {
+    pub(super) const fn optional(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: false }
+    }
+
+    pub(super) const fn required(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, required: true }
+    }
+}
+
+impl Kind {
+    /// The canonical spelling of a value that is not empty; `None` if it says the same as no value.
+    pub(super) fn canonical(self, value: &str) -> Result<Option<String>, Nonsense> {
+        let value = value.trim();
+        match self {
+            Self::Units => Ok(Units::lenient(value).parameter().map(str::to_owned)),
+            // What is no language tag gets English, as one that OpenWeatherMap does not have.
+            Self::Lang => Ok(Lang::parse(value).unwrap_or_default().map(|lang| lang.as_str().to_owned())),
+            Self::Whole { .. } => value.parse::<i64>().map(|number| Some(number.to_string())).map_err(|_| Nonsense),
+            Self::Word => word(value).map(Some),
+            Self::SetOf(words) => Ok(set(value, words)),
+            Self::Ids { most } => list(value, most, |id| id.parse().ok().filter(|id: &u64| *id > 0)).map(Some),
+            Self::Numbers { most } => {
+                list(value, most, |number| number.parse().ok().filter(|number: &f64| number.is_finite())).map(Some)
+            }
+            Self::Date => date(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
+            Self::Offset => offset(value).map(Some),
+        }
+    }
+
+    /// All canonical spellings but that of no value; `None` if they cannot be counted.
+    pub(super) fn domain(self) -> Option<Vec<String>> {
+        match self {
+            Self::Units => Some(Units::ALL.into_iter().filter_map(Units::parameter).map(str::to_owned).collect()),
+            Self::Lang => Some(Lang::all().map(|lang| lang.as_str().to_owned()).collect()),
+            Self::Whole { most } => most.map(|most| (1..=most).map(|number| number.to_string()).collect()),
+            Self::SetOf(words) => Some(subsets(words)),
+            Self::Word | Self::Ids { .. } | Self::Numbers { .. } | Self::Date | Self::Offset => None,
+        }
+    }
+}
+
+fn word(value: &str) -> Result<String, Nonsense> {
+    let plain = (1..=MAX_WORD).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    plain.then(|| value.to_ascii_lowercase()).ok_or(Nonsense)
+}
+
+fn set(value: &str, known: &[&str]) -> Option<String> {
+    let wanted = value.to_ascii_lowercase();
+    let words: BTreeSet<_> = wanted.split(',').map(str::trim).filter(|word| known.contains(word)).collect();
+    (!words.is_empty()).then(|| words.into_iter().collect::<Vec<_>>().join(","))
+}
+
+/// Every choice of one or more of these words, which are in alphabetical order, as [`set`] spells it.
+fn subsets(words: &[&str]) -> Vec<String> {
+    let chosen = |bits: usize| {
+        let some = words.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1).map(|(_, word)| *word);
+        some.collect::<Vec<_>>().join(",")
+    };
+    (1..1 << words.len()).map(chosen).collect()
+}
+
+fn list<T: ToString>(value: &str, most: usize, read: impl Fn(&str) -> Option<T>) -> Result<String, Nonsense> {
+    let members: Option<Vec<_>> = value.split(',').map(|member| Some(read(member.trim())?.to_string())).collect();
+    members.filter(|members| members.len() <= most).map(|members| members.join(",")).ok_or(Nonsense)
+}
+
+/// Whether it is a date as RFC 3339 writes it. Whether there is such a day OpenWeatherMap will say.
+fn date(value: &str) -> bool {
+    let numbers = |part: &str, digits: usize| part.len() == digits && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts: Vec<_> = value.split('-').collect();
+    matches!(parts[..], [year, month, day] if numbers(year, 4) && numbers(month, 2) && numbers(day, 2))
+}
+
+/// A time offset as RFC 3339 writes it. A `+` that was not percent-encoded has arrived as a space, and was trimmed off.
+fn offset(value: &str) -> Result<String, Nonsense> {
+    let (sign, rest) = match value.split_at_checked(1) {
+        Some((sign @ ("+" | "-"), rest)) => (sign, rest),
+        _ => ("+", value),
+    };
+    let (hours, minutes) = rest.split_once(':').ok_or(Nonsense)?;
+    let number = |part: &str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_digit());
+    if number(hours) && number(minutes) { Ok(format!("{sign}{hours}:{minutes}")) } else { Err(Nonsense) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn same(kind: Kind, spellings: &[&str], canonical: Option<&str>) {
+        for spelling in spellings {
+            assert_eq!(kind.canonical(spelling), Ok(canonical.map(str::to_owned)), "{spelling:?}");
+        }
+    }
+
+    #[test]
+    fn every_kind_has_one_spelling_of_each_value() {
+        same(Kind::Units, &["metric", "Metric", " METRIC "], Some("metric"));
+        same(Kind::Units, &["standard", "internal", "kelvin"], None);
+        same(Kind::Lang, &["de", "DE", "de-AT"], Some("de"));
+        same(Kind::Lang, &["xx", "?", "german"], None);
+        same(Kind::Whole { most: Some(40) }, &["7", "007", "+7"], Some("7"));
+        same(Kind::Whole { most: None }, &["-10"], Some("-10"));
+        same(Kind::Word, &["accurate", "Accurate"], Some("accurate"));
+        same(
+            Kind::SetOf(&["daily", "hourly"]),
+            &["hourly,daily", "daily, hourly,hourly", "DAILY,x,hourly"],
+            Some("daily,hourly"),
+        );
+        same(Kind::SetOf(&["daily", "hourly"]), &["none", ","], None);
+        same(Kind::Ids { most: 3 }, &["524901,703448", " 524901 , 703448"], Some("524901,703448"));
+        same(Kind::Numbers { most: 5 }, &["12,32,15,37,10", "12.0,32.0,15,37.0,10"], Some("12,32,15,37,10"));
+        same(Kind::Offset, &["+03:00", " 03:00"], Some("+03:00"));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for (kind, value) in [
+            (Kind::Whole { most: None }, "many"),
+            (Kind::Whole { most: None }, "1.5"),
+            (Kind::Word, "<like>"),
+            (Kind::Ids { most: 2 }, "1,2,3"),
+            (Kind::Ids { most: 2 }, "1,,2"),
+            (Kind::Ids { most: 2 }, "0"),
+            (Kind::Numbers { most: 2 }, "1,nan"),
+            (Kind::Date, "2024-2-29"),
+            (Kind::Date, "today"),
+            (Kind::Offset, "3"),
+        ] {
+            assert_eq!(kind.canonical(value), Err(Nonsense), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_domain_has_what_is_canonical_and_each_once() {
+        for kind in [Kind::Units, Kind::Lang, Kind::Whole { most: Some(9) }, Kind::SetOf(&["a", "b", "c"])] {
+            let domain = kind.domain().unwrap();
+            assert_eq!(domain.iter().collect::<BTreeSet<_>>().len(), domain.len());
+            for value in domain {
+                assert_eq!(kind.canonical(&value), Ok(Some(value.clone())));
+            }
+        }
+        assert_eq!(Kind::SetOf(&["a", "b", "c"]).domain().map(|domain| domain.len()), Some(7));
+        assert_eq!(Kind::Date.domain(), None);
+    }
+}
