@@ -181,10 +181,9 @@ def listed(question, place):
 
 
 def city(question, place):
-    sunrise = question.now // DAY * DAY + 21600
     return {
         "id": place[2], "name": question.name(place), "coord": {"lat": tidy4(place[3]), "lon": tidy4(place[4])},
-        "country": place[1] or "", "population": 1000000, "timezone": place[5], "sunrise": sunrise, "sunset": sunrise + DAY // 2,
+        "country": place[1] or "", "population": 1000000, "timezone": place[5],
     }
 
 
@@ -199,7 +198,9 @@ def forecast(question, step, most):
             "dt": dt, "main": hour.main(), "weather": hour.conditions(), "clouds": {"all": hour.clouds}, "wind": hour.wind_of(),
             "visibility": 10000, "pop": tidy(hour.seed % 101 / 100), **hour.fall(step // HOUR), "sys": {"pod": "d"},
         })
-    return {"cod": "200", "message": 0, "cnt": count, "list": rows, "city": city(question, place)}
+    sunrise = question.now // DAY * DAY + 21600
+    around = {**city(question, place), "sunrise": sunrise, "sunset": sunrise + DAY // 2}
+    return {"cod": "200", "message": 0, "cnt": count, "list": rows, "city": around}
 
 
 def forecast_daily(question):
@@ -224,7 +225,7 @@ def find(question):
     else:
         question.point()
         found = PLACES[: question.number("cnt", 5)]
-    rows = [{"rain": None, "snow": None, **listed(question, place)} for place in found]
+    rows = [{"rain": None, "snow": None, **listed(question, place), "sys": {"country": place[1]}} for place in found]
     return {"message": question.given.get("type", "accurate"), "cod": "200", "count": len(rows), "list": rows}
 
 
@@ -277,7 +278,8 @@ def one_call(question):
 
 def time_machine(question):
     place, dt = question.point(), question.number("dt", question.now)
-    moment = {**Hour(question, place, dt).flat(), "sunrise": dt // DAY * DAY + 21600, "sunset": dt // DAY * DAY + 64800}
+    moment = {name: part for name, part in Hour(question, place, dt).flat().items() if name != "uvi"}
+    moment |= {"sunrise": dt // DAY * DAY + 21600, "sunset": dt // DAY * DAY + 64800}
     return {**zone(question, place), "data": [moment]}
 
 

@@ -15,7 +15,7 @@ WIDEST = 300
 # The kinds of scenarios that end with an answer directly, and those that end without.
 EXPECTED = {"answer": True, "limit": False, "closed": False}
 # What an answer may have or not, as the weather is.
-SOMETIMES = {"rain", "snow", "gust", "wind_gust", "visibility", "alerts", "local_names", "state", "sea_level", "grnd_level"}
+SOMETIMES = {"rain", "snow", "precipitationAmount", "gust", "wind_gust", "visibility", "alerts", "local_names", "state"}
 
 
 def read(path):
