@@ -6,6 +6,8 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::parameter::{Kind, Parameter};
 
 /// One of OpenWeatherMap's endpoints.
@@ -13,7 +15,8 @@ use super::parameter::{Kind, Parameter};
 pub struct Endpoint {
     /// Its short name, in the subject of records: never reused for another one.
     pub name: &'static str,
-    /// Its paths at the host root, older ones last. The upstream is asked for the first one.
+    /// Its paths at the host root, older ones last. The upstream is asked for the first one. A `{name}` in it stands for one of
+    /// the parameters.
     pub paths: &'static [&'static str],
     /// Our own path of the same answers; it ends with [`LOCATION`].
     pub own: Option<&'static str>,
@@ -43,6 +46,10 @@ pub enum Host {
     Pro,
     /// `history.openweathermap.org`
     History,
+    /// `openweathermap.org`, which serves icons, to anybody: no key is sent.
+    Site,
+    /// `tile.openweathermap.org`
+    Tile,
 }
 
 /// How an endpoint is told which place is meant.
@@ -61,7 +68,7 @@ pub enum Place {
     Name,
     /// `zip`
     Zip,
-    /// By its other parameters.
+    /// By its other parameters, or there is none.
     Other,
 }
 
@@ -92,6 +99,8 @@ pub enum Shape {
     Array,
     /// An object with `data`, and with a link to its next page in `next`.
     Pages,
+    /// A PNG image (RFC 2083). Served only where the operator wants it.
+    Png,
 }
 
 /// What a member of a JSON object is.
@@ -125,7 +134,7 @@ impl Hash for Endpoint {
 impl Endpoint {
     /// The one that is served under this path of OpenWeatherMap's.
     pub fn at(path: &str) -> Option<&'static Self> {
-        ENDPOINTS.iter().find(|endpoint| endpoint.paths.contains(&path))
+        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(|template| captures(template, path).is_some()))
     }
 
     /// The one of our own path, and the location in it, still percent-encoded.
@@ -145,6 +154,23 @@ impl Endpoint {
     }
 }
 
+/// What stands for each `{name}` of a template in a path that has its form.
+pub(super) fn captures<'p>(
+    template: &'static str,
+    path: &'p str,
+) -> Option<ArrayVec<(&'static str, &'p str), MAX_CAPTURES>> {
+    if template == path {
+        return Some(ArrayVec::new());
+    }
+    let first = template.find('{')?;
+    let mut parts = path.strip_prefix(&template[..first])?.split('/');
+    let mut captured = ArrayVec::new();
+    for name in template[first..].split('/') {
+        captured.try_push((name.strip_prefix('{')?.strip_suffix('}')?, parts.next()?)).ok()?;
+    }
+    parts.next().is_none().then_some(captured)
+}
+
 /// The weather of now: the first row, and the one that is asked for most.
 pub static WEATHER: &Endpoint = &ENDPOINTS[0];
 
@@ -161,6 +187,9 @@ const LIMIT: Parameter = Parameter::optional("limit", Kind::Whole { most: Some(5
 const fn count(most: u32) -> Parameter {
     Parameter::optional("cnt", Kind::Whole { most: Some(most) })
 }
+
+/// The most in any row.
+pub(super) const MAX_CAPTURES: usize = 4;
 
 const HALF_AN_HOUR: Option<Duration> = Some(Duration::from_secs(1_800));
 const AN_HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
@@ -187,7 +216,7 @@ const ROW: Endpoint = Endpoint {
 };
 
 /// All of them.
-pub static ENDPOINTS: [Endpoint; 28] = [
+pub static ENDPOINTS: [Endpoint; 30] = [
     Endpoint {
         name: "weather",
         paths: &["/data/2.5/weather"],
@@ -431,6 +460,31 @@ pub static ENDPOINTS: [Endpoint; 28] = [
         parameters: &[],
         fresh: A_DAY,
         shape: Shape::Object(&[("lat", Json::Number), ("lon", Json::Number)]),
+        ..ROW
+    },
+    Endpoint {
+        name: "icon",
+        paths: &["/img/wn/{icon}"],
+        host: Host::Site,
+        place: Place::Other,
+        parameters: &[Parameter::required("icon", Kind::Icon)],
+        fresh: A_DAY,
+        shape: Shape::Png,
+        ..ROW
+    },
+    Endpoint {
+        name: "tile",
+        paths: &["/map/{layer}/{z}/{x}/{y}"],
+        host: Host::Tile,
+        place: Place::Other,
+        parameters: &[
+            Parameter::required("layer", Kind::Layer),
+            Parameter::required("z", Kind::Whole { most: None }),
+            Parameter::required("x", Kind::Whole { most: None }),
+            Parameter::required("y", Kind::File),
+        ],
+        fresh: HALF_AN_HOUR,
+        shape: Shape::Png,
         ..ROW
     },
 ];
