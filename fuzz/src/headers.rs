@@ -228,6 +228,7 @@ impl Service {
             max_requests_in_flight: 1,
             shutdown_delay: LIMIT,
             drain: LIMIT,
+            images: true,
             allow_origins: vec![origin.to_owned()],
         };
         let operators = AdminState {

@@ -203,6 +203,7 @@ fn server(reader: &mut Reader) -> ServerConfig {
         ),
         drain: reader.secs("server.drain_secs", 0),
         allow_origins: allow_origins(reader),
+        images: reader.get("server.images"),
     }
 }
 

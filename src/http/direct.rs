@@ -217,8 +217,9 @@ impl Direct {
                 (endpoint.own?, Query::own(endpoint, segment, parameters).ok()?)
             }
             Dialect::OpenWeatherMap => {
-                // Pages are made for each caller: their links lead to where it came from.
-                let endpoint = Endpoint::at(path).filter(|endpoint| endpoint.shape != Shape::Pages)?;
+                // Pages are made for each caller: their links lead to where it came from. Images are not for everybody.
+                let plain = |endpoint: &&Endpoint| !matches!(endpoint.shape, Shape::Pages | Shape::Png);
+                let endpoint = Endpoint::at(path).filter(plain)?;
                 (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?)
             }
         };

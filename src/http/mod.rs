@@ -44,7 +44,7 @@ use crate::telemetry::Metrics;
 use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
-use data::Secure;
+use data::Terms;
 use direct::Direct;
 pub use direct::Routes;
 pub use guard::{AccessConfig, Guard};
@@ -111,6 +111,8 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// Origins whose pages may read the answers; `*` is any.
     pub allow_origins: Vec<String>,
+    /// Whether OpenWeatherMap's icons and map tiles are served, too.
+    pub images: bool,
 }
 
 impl ServerConfig {
@@ -145,7 +147,9 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
     let routes = routes
         .route("/data/{*path}", get(data::openweathermap))
         .route("/geo/{*path}", get(data::openweathermap))
-        .layer(Extension(Secure(config.tls.is_some())))
+        .route("/img/{*path}", get(data::openweathermap))
+        .route("/map/{*path}", get(data::openweathermap))
+        .layer(Extension(Terms { secure: config.tls.is_some(), images: config.images }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);

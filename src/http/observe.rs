@@ -134,7 +134,9 @@ impl Data {
                 Some(Self { route: endpoint.own?, dialect: Dialect::Own })
             }
             dialect @ Dialect::OpenWeatherMap => {
-                let unknown = if path.starts_with("/geo/") { "/geo/{path}" } else { "/data/{path}" };
+                let roots = ["/geo/{path}", "/img/{path}", "/map/{path}"].into_iter();
+                let unknown =
+                    roots.chain(["/data/{path}"]).find(|root| path.starts_with(root.trim_end_matches("{path}")))?;
                 let route = Endpoint::at(path).map_or(unknown, |endpoint| endpoint.paths[0]);
                 Some(Self { route, dialect })
             }

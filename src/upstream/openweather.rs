@@ -17,6 +17,9 @@ const LEAST_WAIT: Duration = Duration::from_secs(60);
 /// A longer `Retry-After` than this is taken for an error.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
+/// How every PNG image begins (RFC 2083, section 3.1).
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
+
 /// The host of the plans that all have; what else OpenWeatherMap serves is on hosts beside it. Behind another base URL all is
 /// taken to be in one place.
 const API_HOST: &str = "api.openweathermap.org";
@@ -29,15 +32,21 @@ pub(super) fn write_request(url: &mut Url, query: &Query, key: &str) {
             Host::Api => API_HOST,
             Host::Pro => "pro.openweathermap.org",
             Host::History => "history.openweathermap.org",
+            Host::Site => "openweathermap.org",
+            Host::Tile => "tile.openweathermap.org",
         };
         // The base URL has a host, so it can have another one.
         let _ = url.set_host(Some(host));
     }
-    let path = format!("{}{}", url.path().trim_end_matches('/'), endpoint.paths[0]);
+    let (path, parameters) = query.target();
+    let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
-    let separator = if query.parameters().is_empty() { "" } else { "&" };
+    if endpoint.host == Host::Site {
+        return;
+    }
+    let separator = if parameters.is_empty() { "" } else { "&" };
     let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
-    url.set_query(Some(&format!("{}{separator}appid={key}", query.parameters())));
+    url.set_query(Some(&format!("{parameters}{separator}appid={key}")));
 }
 
 /// Seconds from `Retry-After` (RFC 9110, section 10.2.3), within reason; OpenWeatherMap was never seen to send it.
@@ -52,6 +61,15 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
 /// # Errors
 /// It is not; with OpenWeatherMap's own words, if it is its error and not that of a gateway on the way.
 pub(super) fn judge(endpoint: &Endpoint, status: u16, body: &Bytes, retry_after: Duration) -> Result<(), Failure> {
+    if endpoint.shape == Shape::Png {
+        return match status {
+            200 if body.starts_with(PNG) => Ok(()),
+            // There is no such image.
+            404 => Err(SourceError::UnknownLocation.into()),
+            200 => Err(SourceError::InvalidResponse.into()),
+            _ => Err(failure(endpoint, status, &Said::default(), retry_after).into()),
+        };
+    }
     let words = || (body.len() <= MAX_WORDS).then(|| Words { status, body: Bytes::copy_from_slice(body) });
     // JSON is UTF-8 (RFC 8259, section 8.1).
     let json = std::str::from_utf8(body).ok().and_then(Json::read);
@@ -138,6 +156,7 @@ impl<'a> Json<'a> {
             Shape::Object(wanted) => wanted.iter().all(|(name, kind)| has(name, *kind)),
             Shape::Array => matches!(self, Self::Array(_)),
             Shape::Pages => has("data", Member::List),
+            Shape::Png => false,
         }
     }
 }
