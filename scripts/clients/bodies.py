@@ -1,6 +1,7 @@
 """Bodies of the scripted OpenWeatherMap: invented weather with the fields of the real one.
 
-They follow the question (place, units, lang, cnt, exclude, ...), so that a parameter that is lost on the way changes the answer.
+They follow the question (place, units, lang, cnt, exclude, ...), so that a parameter that is lost on the way changes the
+answer.
 """
 
 HOUR, DAY = 3600, 86400
@@ -85,7 +86,7 @@ def tidy(number):
 def named(text):
     parts = [part.strip().lower() for part in text.split(",")]
     for place in PLACES:
-        if parts[0] in (place[0].lower(), "munich" if place[2] == 2867714 else "") and parts[-1] in (parts[0], place[1].lower()):
+        if parts[0] == place[0].lower() and parts[-1] in (parts[0], place[1].lower()):
             return place
     raise NotFound
 
@@ -203,6 +204,10 @@ def forecast(question, step, most):
     return {"cod": "200", "message": 0, "cnt": count, "list": rows, "city": around}
 
 
+# Of a day in One Call, what a day in the daily forecast has.
+DAILY = {"dt", "sunrise", "sunset", "temp", "feels_like", "pressure", "humidity", "weather", "clouds", "pop", "rain", "snow"}
+
+
 def forecast_daily(question):
     place = question.place()
     count = min(question.number("cnt", 7), 16)
@@ -210,9 +215,8 @@ def forecast_daily(question):
     rows = []
     for dt in range(noon, noon + count * DAY, DAY):
         day = Hour(question, place, dt).day()
-        kept = ("dt", "sunrise", "sunset", "temp", "feels_like", "pressure", "humidity", "weather", "clouds", "pop", "rain", "snow")
         wind = {"speed": day["wind_speed"], "deg": day["wind_deg"], "gust": day["wind_gust"]}
-        rows.append({**{key: day[key] for key in kept if key in day}, **wind})
+        rows.append({**{key: part for key, part in day.items() if key in DAILY}, **wind})
     return {"city": city(question, place), "cod": "200", "message": 0.05, "cnt": count, "list": rows}
 
 

@@ -25,13 +25,13 @@ quietly() { "$@" >"$work/quiet.log" 2>&1 || { tail -20 "$work/quiet.log" >&2; re
 
 install_clients() {
   python3 -m venv "$work/venv"
-  quietly timeout "$INSTALL_SECS" "$work/venv/bin/pip" install --quiet --no-cache-dir "${PYTHON_CLIENTS[@]}"
+  quietly timeout --foreground "$INSTALL_SECS" "$work/venv/bin/pip" install --quiet --no-cache-dir "${PYTHON_CLIENTS[@]}"
   # Where there is no such file npm takes a folder further up for the project.
   mkdir "$work/node"
   echo '{"private": true}' >"$work/node/package.json"
-  quietly timeout "$INSTALL_SECS" npm install --prefix "$work/node" --cache "$work/npm" --no-audit --no-fund --ignore-scripts \
-    "${NODE_CLIENTS[@]}" "${MAGICMIRROR_NEEDS[@]}"
-  quietly timeout "$INSTALL_SECS" npm pack --cache "$work/npm" --pack-destination "$work" "$MAGICMIRROR"
+  quietly timeout --foreground "$INSTALL_SECS" npm install --prefix "$work/node" --cache "$work/npm" --no-audit --no-fund \
+    --ignore-scripts "${NODE_CLIENTS[@]}" "${MAGICMIRROR_NEEDS[@]}"
+  quietly timeout --foreground "$INSTALL_SECS" npm pack --cache "$work/npm" --pack-destination "$work" "$MAGICMIRROR"
   mkdir "$work/magicmirror"
   tar --extract --gzip --file "$work"/magicmirror-*.tgz --directory "$work/magicmirror" --strip-components 1
 }

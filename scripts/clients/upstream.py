@@ -1,9 +1,9 @@
 """A scripted OpenWeatherMap on loopback, for scripts/test-clients. Standard library only.
 
-usage: upstream.py FOLDER, with certificates of `stratus init` in FOLDER/secrets. It writes its ports into FOLDER/upstream.ports
-(plain, then HTTPS), and a line a call into FOLDER/calls.log: whose key came with it, and the path. Keys come by the environment:
-those of DIRECT_KEY, for clients, and STRATUS_KEY are answered, LIMITED_KEY has no calls left, any other one is wrong. SPOIL changes
-the weather that STRATUS_KEY gets, to see that this is noticed.
+usage: upstream.py FOLDER, with certificates of `stratus init` in FOLDER/secrets. It writes its ports into
+FOLDER/upstream.ports (plain, then HTTPS), and a line a call into FOLDER/calls.log: whose key came with it, and the path. Keys
+come by the environment: those of DIRECT_KEY, for clients, and STRATUS_KEY are answered, LIMITED_KEY has no calls left, any
+other one is wrong. SPOIL changes the weather that STRATUS_KEY gets, to see that this is noticed.
 """
 
 import json
@@ -22,6 +22,12 @@ HOUR, DAY = bodies.HOUR, bodies.DAY
 NOW = int(os.environ["NOW"])
 OWNERS = {os.environ[f"{name.upper()}_KEY"]: name for name in ("direct", "stratus", "limited")}
 
+
+
+def period(ask, step):
+    return range(ask.number("start", 0), ask.number("end", 0), step)
+
+
 ANSWERS = {
     "/data/2.5/weather": lambda ask: bodies.observation(ask, ask.place(), ask.now),
     "/data/2.5/group": bodies.group,
@@ -32,10 +38,10 @@ ANSWERS = {
     "/data/2.5/forecast/daily": bodies.forecast_daily,
     "/data/2.5/air_pollution": lambda ask: bodies.air(ask, [ask.now]),
     "/data/2.5/air_pollution/forecast": lambda ask: bodies.air(ask, range(ask.now, ask.now + 4 * DAY, HOUR)),
-    "/data/2.5/air_pollution/history": lambda ask: bodies.air(ask, range(ask.number("start", 0), ask.number("end", 0), HOUR)),
+    "/data/2.5/air_pollution/history": lambda ask: bodies.air(ask, period(ask, HOUR)),
     "/data/2.5/uvi": lambda ask: bodies.uv(ask, ask.now),
     "/data/2.5/uvi/forecast": lambda ask: [bodies.uv(ask, ask.now + DAY * day) for day in range(8)],
-    "/data/2.5/uvi/history": lambda ask: [bodies.uv(ask, dt) for dt in range(ask.number("start", 0), ask.number("end", 0), DAY)],
+    "/data/2.5/uvi/history": lambda ask: [bodies.uv(ask, dt) for dt in period(ask, DAY)],
     "/data/3.0/onecall": bodies.one_call,
     "/data/3.0/onecall/timemachine": bodies.time_machine,
     "/geo/1.0/direct": bodies.geo_direct,
