@@ -23,7 +23,6 @@ NOW = int(os.environ["NOW"])
 OWNERS = {os.environ[f"{name.upper()}_KEY"]: name for name in ("direct", "stratus", "limited")}
 
 
-
 def period(ask, step):
     return range(ask.number("start", 0), ask.number("end", 0), step)
 
@@ -53,11 +52,12 @@ TIMELINE = "/data/4.0/onecall/timeline/"
 
 SITE = "https://openweathermap.org"
 CLOSED = "/data/2.5/onecall"
+# Its errors, byte for byte.
 WRONG_KEY = f'{{"cod":401, "message": "Invalid API key. Please see {SITE}/faq#error401 for more info."}}'
 NOT_IN_PLAN = '{"cod":401, "message": "Please note that using One Call 3.0 requires a separate subscription."}'
 TOO_MANY = (
-    '{"cod":429,"message":"Your account is temporary blocked due to exceeding of requests limitation of your subscription type. '
-    f'Please choose the proper subscription {SITE}/price"}}'
+    '{"cod":429,"message":"Your account is temporary blocked due to exceeding of requests limitation of your subscription '
+    f'type. Please choose the proper subscription {SITE}/price"}}'
 )
 
 
