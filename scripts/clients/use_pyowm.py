@@ -8,7 +8,7 @@ from scenarios import DAY, HOUR, KEY, LIMITED_KEY, NOW, PROXY, ROOT, WRONG_KEY, 
 
 
 def managers(key):
-    config = get_default_config_for_proxy(PROXY, PROXY) if PROXY else get_default_config()
+    config = get_default_config_for_proxy(PROXY, "") if PROXY else get_default_config()
     config["connection"]["use_ssl"] = False
     owm = OWM(key, config)
     weather, places, air, uv = owm.weather_manager(), owm.geocoding_manager(), owm.airpollution_manager(), owm.uvindex_manager()
