@@ -19,9 +19,11 @@ pub enum Content {
 /// The first byte of what is sealed; weather is followed by the body, an unknown place by nothing.
 const WEATHER: u8 = 1;
 const UNKNOWN_PLACE: u8 = 2;
-/// Added to the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
+/// A bit of the first byte: what follows is not the body but its zstd form, because that is shorter.
+const PACKED: u8 = 0x80;
+/// A bit of the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
 /// milliseconds, big-endian.
-const AFTER_PURGE: u8 = 2;
+const AFTER_PURGE: u8 = 0x40;
 
 /// Questions of late that do not count: a place that is asked for now and then is not worth much more than one that is never.
 const NOW_AND_THEN: f32 = 4.0;
@@ -67,18 +69,19 @@ impl Record {
         self.purge_ms >= purged_at_ms || is_from_the_future(self.fetched_at_ms, purged_at_ms)
     }
 
-    /// Reads what was sealed; `None` if it is of a kind that this version does not know.
+    /// Reads what was sealed; `None` if it is of a kind that this version does not know, or packed and cannot be unpacked.
     pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy) -> Option<Self> {
         let mut text = Bytes::from(opened.content);
         let mut kind = text.try_get_u8().ok()?;
         let mut purge_ms = 0;
-        if kind > AFTER_PURGE {
-            kind -= AFTER_PURGE;
+        if kind & AFTER_PURGE != 0 {
+            kind &= !AFTER_PURGE;
             purge_ms = text.try_get_u64().ok()?;
         }
-        let content = match kind {
-            WEATHER => Content::Weather(Body::new(text)),
-            UNKNOWN_PLACE => Content::UnknownPlace,
+        let content = match (kind & !PACKED, kind & PACKED != 0) {
+            (WEATHER, false) => Content::Weather(Body::plain(text)),
+            (WEATHER, true) => Content::Weather(Body::unpack(text)?),
+            (UNKNOWN_PLACE, false) => Content::UnknownPlace,
             _ => return None,
         };
         Some(Self { purge_ms, ..Self::new(content, opened.times.fetched_at_ms, name, policy) })
@@ -87,13 +90,16 @@ impl Record {
     /// What is sealed.
     pub(super) fn content(&self) -> Vec<u8> {
         let (kind, body) = match &self.content {
-            Content::Weather(body) => (WEATHER, body.bytes()),
+            Content::Weather(body) => match body.stored() {
+                (text, false) => (WEATHER, text),
+                (frame, true) => (WEATHER | PACKED, frame),
+            },
             Content::UnknownPlace => (UNKNOWN_PLACE, &Bytes::new()),
         };
         if self.purge_ms == 0 {
             return [&[kind], &body[..]].concat();
         }
-        [&[kind + AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], body].concat()
+        [&[kind | AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], body].concat()
     }
 
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
@@ -114,6 +120,9 @@ impl Record {
             && self.fetched_at_ms != before.fetched_at_ms
         {
             demand.follow(earlier, age(before.fetched_at_ms, self.fetched_at_ms));
+            if let (Content::Weather(body), Content::Weather(earlier)) = (&self.content, &before.content) {
+                body.follow(earlier);
+            }
         }
     }
 
