@@ -39,7 +39,7 @@ const WEATHER: Asked =
     Asked { places: 1_000_000, measured: 700_000, body: |_| vec![b'w'; BODY_BYTES].into(), forms: false };
 /// Enough to fill the store of this process before those that are measured, and memory.
 const FORECASTS: Asked =
-    Asked { places: 30_000, measured: 12_000, body: |place| forecast(place, FORECAST_STEPS).into(), forms: true };
+    Asked { places: 45_000, measured: 10_000, body: |place| forecast(place, FORECAST_STEPS).into(), forms: true };
 /// Five days by three hours: about 16 KB.
 const FORECAST_STEPS: u64 = 40;
 const BODY_BYTES: usize = 600;
