@@ -102,7 +102,7 @@ async fn point(asking: Asking<'_>, segment: &str) -> Result<Location, Box<Respon
 
 /// The coordinates that an answer begins with.
 fn coordinates(body: &Body) -> Option<Location> {
-    let said: Value = serde_json::from_slice(body.bytes()).ok()?;
+    let said: Value = serde_json::from_slice(&body.bytes()).ok()?;
     let place = said.get(0).unwrap_or(&said);
     let place = place.get("coord").unwrap_or(place);
     let degrees = |name: &str| place.get(name).and_then(Value::as_f64);
@@ -138,7 +138,7 @@ fn origin(uri: &Uri, headers: &HeaderMap, secure: bool) -> Option<String> {
 
 fn on_origin(answer: Answer, origin: Option<&str>) -> Answer {
     let page = match (&answer.content, origin) {
-        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(body.bytes(), origin),
+        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(&body.bytes(), origin),
         _ => None,
     };
     match page {
