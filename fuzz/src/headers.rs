@@ -14,8 +14,8 @@ use stratus::consumers::{Consumers, PER_MINUTE, entry, generate_key, parse};
 use stratus::credentials::Vault;
 use stratus::crypto::{Keyring, generate_key_line};
 use stratus::http::{
-    AccessConfig, AdminState, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens, admin,
-    fuzzing, public,
+    AccessConfig, AdminState, ForwardProxy, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens,
+    admin, fuzzing, public,
 };
 use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
@@ -34,7 +34,7 @@ const ORIGIN: &str = "https://app.example";
 const LIMIT: Duration = Duration::from_secs(5);
 const MOST_BYTES: usize = 1 << 20;
 /// Of callers' answers; 500 is the service's own mistake and none of the contract.
-const PUBLIC: [u16; 11] = [200, 304, 400, 401, 403, 404, 405, 429, 502, 503, 504];
+const PUBLIC: [u16; 12] = [200, 304, 400, 401, 403, 404, 405, 429, 501, 502, 503, 504];
 /// Of operators' answers.
 const OPERATORS: [u16; 11] = [200, 201, 204, 400, 401, 403, 404, 405, 429, 503, 507];
 /// The proxy that is believed.
@@ -229,6 +229,7 @@ impl Service {
             shutdown_delay: LIMIT,
             drain: LIMIT,
             allow_origins: vec![origin.to_owned()],
+            forward_proxy: ForwardProxy::Off,
         };
         let operators = AdminState {
             cache: cache.clone(),

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::forward::ForUpstream;
 use super::observe::CacheResult;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
@@ -106,11 +107,14 @@ fn coordinates(body: &Body) -> Option<Location> {
 pub(super) async fn openweathermap(
     State(cache): State<Cache>,
     Extension(caller): Extension<Caller>,
-    Extension(secure): Extension<Secure>,
+    Extension(Secure(secure)): Extension<Secure>,
     overload: Option<Extension<Overload>>,
+    for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
+    let secure = Secure(secure && for_upstream.is_none());
     let Some(endpoint) = Endpoint::at(uri.path()) else { return Problem::not_found().into_response() };
     match Query::openweathermap(endpoint, uri.query().unwrap_or_default()) {
         Ok(query) => {

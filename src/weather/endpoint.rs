@@ -45,6 +45,20 @@ pub enum Host {
     History,
 }
 
+impl Host {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Api, Self::Pro, Self::History];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api.openweathermap.org",
+            Self::Pro => "pro.openweathermap.org",
+            Self::History => "history.openweathermap.org",
+        }
+    }
+}
+
 /// How an endpoint is told which place is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
