@@ -40,8 +40,8 @@ const OPERATORS: [u16; 11] = [200, 201, 204, 400, 401, 403, 404, 405, 429, 503, 
 /// The proxy that is believed.
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// One service with three sets of public routes: any origin may read the answers of the first, one that of the second, and
-/// only one who has a key those of the third.
+/// One service with three sets of public routes: any origin may read the answers of the first, one that of the second,
+/// which is a proxy, too, and only one who has a key those of the third.
 struct Service {
     runtime: Runtime,
     open: Routes,
@@ -219,7 +219,7 @@ impl Service {
             let access = access(&key, required, anonymous_per_minute);
             Guard::new(access, Arc::clone(&limits), clock.clone())
         };
-        let server = |origin: &str| ServerConfig {
+        let server = |origin: &str, forward_proxy| ServerConfig {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             request_timeout: LIMIT,
             tls: None,
@@ -229,8 +229,9 @@ impl Service {
             shutdown_delay: LIMIT,
             drain: LIMIT,
             allow_origins: vec![origin.to_owned()],
-            forward_proxy: ForwardProxy::Off,
+            forward_proxy,
         };
+        let proxy = ForwardProxy::On { host: "127.0.0.1".to_owned(), port: None };
         let operators = AdminState {
             cache: cache.clone(),
             vault,
@@ -243,9 +244,9 @@ impl Service {
             wrong_tokens: WrongTokens::default(),
         };
         Self {
-            open: public(&server("*"), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            listed: public(&server(ORIGIN), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            closed: public(&server("*"), guard(true, 1_000), cache, metrics),
+            open: public(&server("*", ForwardProxy::Off), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
+            listed: public(&server(ORIGIN, proxy), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
+            closed: public(&server("*", ForwardProxy::Off), guard(true, 1_000), cache, metrics),
             operators: admin(operators, LIMIT).into(),
             token,
             key,

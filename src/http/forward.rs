@@ -122,3 +122,78 @@ pub(super) async fn refuse(mut request: Request, next: Next) -> Response {
     }
     response
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Whom a request of HTTP/1.1 is for that has this written before its path; `None` if it is no URL.
+    fn addressee(proxy: &ForwardProxy, origin: &str) -> Option<Addressee> {
+        let request = http::Request::get(format!("{origin}/data/2.5/weather?q=London")).body(()).ok()?;
+        let authority = request.uri().authority()?;
+        Some(proxy.addressee(&request, authority))
+    }
+
+    fn proxy() -> ForwardProxy {
+        ForwardProxy::On { host: "[2001:db8::1]".to_owned(), port: Some(8_080) }
+    }
+
+    #[test]
+    fn the_hosts_of_the_upstream_are_answered_for_with_their_ports_and_in_any_case_of_letters() {
+        for (origin, is_theirs) in [
+            ("http://api.openweathermap.org", true),
+            ("HTTP://PRO.OpenWeatherMap.ORG:80", true),
+            ("http://history.openweathermap.org:", true),
+            ("http://[2001:DB8::1]:8080", true),
+            ("http://[2001:db8::1]", true),
+            ("http://[2001:db8::1]:8081", false),
+            ("http://[2001:db8::1]x", false),
+            ("http://api.openweathermap.org:8080", false),
+            ("https://api.openweathermap.org", false),
+        ] {
+            let answered_for = matches!(addressee(&proxy(), origin), Some(Addressee::Upstream));
+            assert_eq!(answered_for, is_theirs, "{origin}");
+        }
+    }
+
+    /// What the names of hosts are made of, and what they are made to look like something else with.
+    const PARTS: [&str; 19] = [
+        "api.openweathermap.org",
+        "PRO.openweathermap.org",
+        "[2001:db8::1]",
+        "other.example",
+        "api",
+        "openweathermap.org",
+        ".",
+        "@",
+        ":",
+        "80",
+        "8080",
+        "0",
+        "%61",
+        "%40",
+        "user",
+        "-",
+        "[",
+        "]",
+        "127.0.0.1",
+    ];
+
+    proptest! {
+        #[test]
+        fn what_is_answered_for_is_the_same_host_to_another_reader_of_urls(
+            parts in prop::collection::vec(prop::sample::select(&PARTS), 1..6),
+        ) {
+            let origin = format!("http://{}", parts.concat());
+            if let Some(Addressee::Upstream) = addressee(&proxy(), &origin) {
+                let url = url::Url::parse(&origin).unwrap();
+                let host = url.host_str().unwrap();
+                let own = host == "[2001:db8::1]";
+                prop_assert!(own || ["api.openweathermap.org", "pro.openweathermap.org"].contains(&host), "{}", origin);
+                prop_assert!(url.port().is_none_or(|port| own && port == 8_080), "{}", origin);
+                prop_assert!(url.username().is_empty() && url.password().is_none(), "{}", origin);
+            }
+        }
+    }
+}
