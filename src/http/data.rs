@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::forward::ForUpstream;
 use super::observe::CacheResult;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
@@ -115,9 +116,12 @@ pub(super) async fn openweathermap(
     Extension(caller): Extension<Caller>,
     Extension(Terms { secure, images }): Extension<Terms>,
     overload: Option<Extension<Overload>>,
+    for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
+    let secure = secure && for_upstream.is_none();
     let endpoint = Endpoint::at(uri.path()).filter(|endpoint| images || endpoint.shape != Shape::Png);
     let Some(endpoint) = endpoint else { return Problem::not_found().into_response() };
     match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
