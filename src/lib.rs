@@ -10,8 +10,8 @@
 //!    given, too, and steps 6 and 7 happen behind it, once.
 //!    Before that [`http`] `guard` finds out who asks, a consumer by its key ([`consumers`]) or an address, and whether it may,
 //!    now ([`limits`]).
-//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, the time limit, CORS, the router, the same
-//!    `guard`, and `data`, the handlers. What is wrong ends there, before any cache or network.
+//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, `forward` (whether it is for us), the time
+//!    limit, CORS, the router, the same `guard`, and `data`, the handlers. What is wrong ends there, before any cache or network.
 //! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics.
 //! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::forward::ForUpstream;
 use super::observe::CacheResult;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
@@ -102,7 +103,7 @@ async fn point(asking: Asking<'_>, segment: &str) -> Result<Location, Box<Respon
 
 /// The coordinates that an answer begins with.
 fn coordinates(body: &Body) -> Option<Location> {
-    let said: Value = serde_json::from_slice(body.bytes()).ok()?;
+    let said: Value = serde_json::from_slice(&body.bytes()).ok()?;
     let place = said.get(0).unwrap_or(&said);
     let place = place.get("coord").unwrap_or(place);
     let degrees = |name: &str| place.get(name).and_then(Value::as_f64);
@@ -115,9 +116,12 @@ pub(super) async fn openweathermap(
     Extension(caller): Extension<Caller>,
     Extension(Terms { secure, images }): Extension<Terms>,
     overload: Option<Extension<Overload>>,
+    for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
+    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
+    let secure = secure && for_upstream.is_none();
     let endpoint = Endpoint::at(uri.path()).filter(|endpoint| images || endpoint.shape != Shape::Png);
     let Some(endpoint) = endpoint else { return Problem::not_found().into_response() };
     match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
@@ -138,7 +142,7 @@ fn origin(uri: &Uri, headers: &HeaderMap, secure: bool) -> Option<String> {
 
 fn on_origin(answer: Answer, origin: Option<&str>) -> Answer {
     let page = match (&answer.content, origin) {
-        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(body.bytes(), origin),
+        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(&body.bytes(), origin),
         _ => None,
     };
     match page {

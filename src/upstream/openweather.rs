@@ -20,23 +20,13 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 /// How every PNG image begins (RFC 2083, section 3.1).
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-/// The host of the plans that all have; what else OpenWeatherMap serves is on hosts beside it. Behind another base URL all is
-/// taken to be in one place.
-const API_HOST: &str = "api.openweathermap.org";
-
 /// Writes the path and the parameters of the question and, last, the key into `url`, the base URL.
 pub(super) fn write_request(url: &mut Url, query: &Query, key: &str) {
     let endpoint = query.endpoint();
-    if url.host_str() == Some(API_HOST) {
-        let host = match endpoint.host {
-            Host::Api => API_HOST,
-            Host::Pro => "pro.openweathermap.org",
-            Host::History => "history.openweathermap.org",
-            Host::Site => "openweathermap.org",
-            Host::Tile => "tile.openweathermap.org",
-        };
+    // What not all plans have is on hosts beside that. Behind another base URL all is taken to be in one place.
+    if url.host_str() == Some(Host::Api.name()) {
         // The base URL has a host, so it can have another one.
-        let _ = url.set_host(Some(host));
+        let _ = url.set_host(Some(endpoint.host.name()));
     }
     let (path, parameters) = query.target();
     let path = format!("{}{path}", url.path().trim_end_matches('/'));
@@ -187,7 +177,7 @@ pub(super) fn without_origin(endpoint: &Endpoint, body: &Bytes) -> Option<Bytes>
     if written.is_empty() {
         return Some(body.clone());
     }
-    let url = Url::parse(&format!("https://{API_HOST}")).ok()?.join(&written).ok()?;
+    let url = Url::parse(&format!("https://{}", Host::Api.name())).ok()?.join(&written).ok()?;
     if url.path() != endpoint.paths[0] {
         return None;
     }

@@ -52,6 +52,22 @@ pub enum Host {
     Tile,
 }
 
+impl Host {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Api, Self::Pro, Self::History, Self::Site, Self::Tile];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api.openweathermap.org",
+            Self::Pro => "pro.openweathermap.org",
+            Self::History => "history.openweathermap.org",
+            Self::Site => "openweathermap.org",
+            Self::Tile => "tile.openweathermap.org",
+        }
+    }
+}
+
 /// How an endpoint is told which place is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
