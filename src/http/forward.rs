@@ -83,7 +83,7 @@ impl ForwardProxy {
             Self::Off => Addressee::Us,
             Self::On { host, port } => {
                 let is_theirs =
-                    Host::ALL.iter().any(|host| is_at(authority, host.name(), None)) || is_at(authority, host, *port);
+                    Host::OF_THE_API.iter().any(|host| is_at(authority, host.name(), None)) || is_at(authority, host, *port);
                 if is_theirs && request.uri().scheme() == Some(&Scheme::HTTP) {
                     Addressee::Upstream
                 } else {
@@ -97,7 +97,7 @@ impl ForwardProxy {
 /// Whether somebody means OpenWeatherMap, however it is written.
 fn is_openweathermap(host: &str) -> bool {
     let host = host.strip_suffix('.').unwrap_or(host);
-    Host::ALL.iter().any(|name| name.name().eq_ignore_ascii_case(host))
+    Host::OF_THE_API.iter().any(|name| name.name().eq_ignore_ascii_case(host))
 }
 
 /// Whether an authority is this host, in any case of letters (RFC 9110, section 4.2.3), with no port, 80 or the one given, and

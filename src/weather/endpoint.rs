@@ -53,8 +53,8 @@ pub enum Host {
 }
 
 impl Host {
-    /// All of them.
-    pub const ALL: [Self; 5] = [Self::Api, Self::Pro, Self::History, Self::Site, Self::Tile];
+    /// Those that serve the API.
+    pub const OF_THE_API: [Self; 3] = [Self::Api, Self::Pro, Self::History];
 
     /// Its name.
     pub fn name(self) -> &'static str {
