@@ -61,6 +61,9 @@ pub trait Call: Send + Sync + 'static {
     fn call<'a>(&'a self, query: &'a Query, key: &'a SecretString, permit: Permit) -> Fetching<'a>;
 }
 
+/// After this time there are as many calls as there ever are at once.
+const A_MINUTE: Duration = Duration::from_mins(1);
+
 /// Further keys that one question is put with at most after one that was refused: each is a call.
 const MORE_KEYS: usize = 3;
 
@@ -165,6 +168,11 @@ impl Upstream {
 
     /// The permits for all that the question is: one in nearly every case.
     async fn permits(&self, query: &Query, purpose: Purpose) -> Result<Permit, SourceError> {
+        // No permit can be given back: a question for which there are not enough would take them from all others.
+        if query.calls() > 1 && self.calls_left() < query.calls() as u64 {
+            self.metrics.permit_refused(RefusedBecause::Minute.as_str());
+            return Err(SourceError::BudgetExhausted { retry_after: A_MINUTE });
+        }
         let mut permit = self.budget.permit(purpose).await;
         for _ in 1..query.calls() {
             if permit.is_ok() {
@@ -175,6 +183,12 @@ impl Upstream {
             self.metrics.permit_refused(refused.reason.as_str());
             refusal(&refused)
         })
+    }
+
+    /// How many there are at most, now, of the minute, the day and the month.
+    fn calls_left(&self) -> u64 {
+        let left = self.budget.left();
+        [left.day, left.month].into_iter().flatten().fold(u64::from(left.minute), u64::min)
     }
 
     /// One call with `key`, the last of the `tried` ones.

@@ -32,6 +32,22 @@ async fn a_group_costs_a_call_for_each_id_and_everything_else_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_group_for_which_there_are_not_calls_enough_takes_none_of_those_that_are_left() {
+    let upstream = everything().await;
+    let setup = Setup::memory(&upstream).set("upstream.budget_per_minute", 10).set("upstream.max_replicas", 1);
+    let service = setup.start().await;
+    let before = minute_left(&service).await;
+    for first in 1..=5 {
+        let ids: Vec<_> = (first..first + 20).map(|id| id.to_string()).collect();
+        let refused = service.get(&format!("/data/2.5/group?id={}", ids.join(","))).await;
+        says(&refused, 429, super::BLOCKED);
+        assert!(super::retry_after(&refused) >= 1);
+    }
+    assert_eq!((upstream.calls(), minute_left(&service).await), (0, before));
+    assert_eq!(service.get("/data/2.5/weather?q=London").await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_endpoint_has_its_own_freshness_and_is_renewed_after_it() {
     let (upstream, service) = service_on_everything().await;
     for case in &EACH {
