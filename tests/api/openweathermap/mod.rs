@@ -5,6 +5,7 @@ mod air;
 mod appid;
 mod conditions;
 mod costs;
+mod pages;
 mod plans;
 mod recorded;
 mod refusals;
