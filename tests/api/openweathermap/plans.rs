@@ -12,6 +12,7 @@ const NOT_IN_PLAN: &str = r#"{"cod":401, "message": "Please note that using One 
 const ONECALL: &str = "/data/3.0/onecall";
 const TOKEN: &str = "a-token-for-tests";
 const LEFT_ALONE: Duration = Duration::from_mins(10);
+const FIRST: &str = "canary0first0key0of0the0vault";
 const SUBSCRIBED: &str = "canary0subscribed0key0of0the0vault";
 
 fn onecall(latitude: usize) -> String {
@@ -88,17 +89,38 @@ async fn a_new_key_ends_that_at_once_and_is_the_one_that_is_asked_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn of_several_keys_the_one_whose_plan_has_it_is_used_and_the_others_are_not_put_aside() {
+async fn of_several_keys_the_one_whose_plan_has_it_is_used_and_the_others_serve_all_else() {
     let upstream = upstream().await;
     let service = Setup::memory(&upstream).set("admin.token", TOKEN).start().await;
-    put(&service, "openweathermap/1", "canary0first0key0of0the0vault").await;
+    put(&service, "openweathermap/1", FIRST).await;
     put(&service, "openweathermap/2", SUBSCRIBED).await;
     for latitude in 1..=6 {
         says(&service.get(&onecall(latitude)).await, 200, body_of(ONECALL));
     }
+    let with = |key: &str| asked_with(&upstream).iter().filter(|asked| *asked == key).count();
+    assert_eq!((with(FIRST), with(SUBSCRIBED), with(API_KEY)), (1, 6, 0), "the other one is tried once");
     let states = service.admin_get("/status").await.json()["credentials"].clone();
     assert_eq!((&states[0]["state"], &states[1]["state"]), (&json!("in_use"), &json!("in_use")));
-    assert_eq!(asked_with(&upstream).iter().filter(|key| *key == SUBSCRIBED).count(), 6);
+    for place in ["a", "b"] {
+        assert_eq!(service.get(&format!("/data/2.5/weather?q={place}")).await.status, 200);
+    }
+    let asked: Vec<_> =
+        upstream.requests().iter().rev().take(2).map(|it| parameter(it, "appid").map(str::to_owned)).collect();
+    assert!(asked.contains(&Some(FIRST.to_owned())) && asked.contains(&Some(SUBSCRIBED.to_owned())), "{asked:?}");
+
+    // A subscription may have been taken for it meanwhile.
+    service.clock.advance(LEFT_ALONE);
+    for latitude in 11..=16 {
+        says(&service.get(&onecall(latitude)).await, 200, body_of(ONECALL));
+    }
+    assert_eq!((with(FIRST), with(SUBSCRIBED), with(API_KEY)), (2, 12, 0));
+    // When the one that has it is gone, it is found out of the last one, too, and then nobody is asked.
+    let gone = service.admin_request(Method::DELETE, "/credentials/openweathermap/2").bearer_auth(TOKEN);
+    assert_eq!(answer(gone).await.status, 204);
+    for latitude in 21..=23 {
+        says(&service.get(&onecall(latitude)).await, 401, NOT_IN_PLAN);
+    }
+    assert_eq!((with(FIRST), with(SUBSCRIBED), with(API_KEY)), (2, 12, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
