@@ -149,6 +149,23 @@ async fn guessing_keys_by_appid_is_limited_by_address_and_holds_up_nobody_who_ha
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_for_pages_of_some_origins_is_refused_to_others_in_their_form() {
+    let (upstream, consumers) = (everything().await, Consumers::new(600));
+    let file = consumers.dir.path().join("consumers.toml");
+    let text = std::fs::read_to_string(&file).expect("a file") + "allow_origins = [\"https://app.example\"]\n";
+    std::fs::write(&file, text).expect("a file");
+    let service = consumers.on(Setup::memory(&upstream)).set("access.required", true).start().await;
+    for (origin, status) in [("https://app.example", 200), ("https://evil.example", 403)] {
+        let path = format!("{LONDON}&appid={}", consumers.good);
+        let given = answer(service.request(Method::GET, &path).header("origin", origin)).await;
+        assert_eq!(given.status, status, "{given:?}");
+        if status == 403 {
+            super::is_an_error(&given, 403);
+        }
+    }
+}
+
 /// What is asked where `appid` could get somewhere: answers and errors, on the short way and the long one.
 fn questions(appid: &str) -> Vec<String> {
     let paths = [

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::harness::{Answer, Gate, Reply, ScriptedUpstream, Service, Setup, answer};
 
+const LONDON_PATH: &str = "/data/2.5/weather";
 const PAGES: &str = "/data/4.0/onecall/timeline/1h?lat=51.51&lon=-0.13";
 
 /// On the short way, on the long one, and where answers come in pages.
@@ -135,7 +136,58 @@ async fn whoever_comes_when_too_many_wait_is_sent_away() {
     says(&waited, 200, body_of(LONDON_PATH));
 }
 
-const LONDON_PATH: &str = "/data/2.5/weather";
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_comes_when_too_many_are_being_answered_gets_what_is_in_memory_or_is_sent_away() {
+    let (upstream, service) = {
+        let upstream = super::everything().await;
+        let service = Setup::memory(&upstream).set("server.max_requests_in_flight", 1).start().await;
+        (upstream, service)
+    };
+    for known in [LONDON, PAGES] {
+        assert_eq!(service.get(known).await.status, 200);
+    }
+    let gate = Gate::new();
+    upstream.reply(Reply::gated(gate.clone(), Reply::json(200, body_of(LONDON_PATH))));
+    let others = async {
+        upstream.wait_for_calls(3).await;
+        for refused in each_way(&service, 1).await {
+            is_an_error(&refused, 503);
+            assert_eq!(retry_after(&refused), 1);
+        }
+        for known in [LONDON, PAGES] {
+            assert_eq!(service.get(known).await.x_cache(), "HIT");
+        }
+        gate.open();
+    };
+    let (waited, ()) = tokio::join!(service.get("/data/2.5/weather?q=Oslo"), others);
+    says(&waited, 200, body_of(LONDON_PATH));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_every_origin_may_read_answers_and_errors_unless_origins_are_listed() {
+    let upstream = super::everything().await;
+    let preflight = async |service: &Service, origin: &str| {
+        let request = service.request(Method::OPTIONS, LONDON).header("origin", origin);
+        answer(request.header("access-control-request-method", "GET")).await
+    };
+    let open = Setup::memory(&upstream).start().await;
+    let allowed = preflight(&open, "https://app.example").await;
+    assert_eq!((allowed.status.as_u16(), allowed.header("access-control-allow-origin")), (200, "*"));
+    // OpenWeatherMap names POST in its answers; who asks before that is told what is true.
+    let methods: Vec<_> = allowed.headers.get_all("access-control-allow-methods").iter().collect();
+    assert_eq!(methods, ["GET,HEAD"]);
+
+    let listed = Setup::memory(&upstream).set("server.allow_origins", "https://app.example").start().await;
+    for (origin, told) in [("https://app.example", "https://app.example"), ("https://evil.example", "")] {
+        assert_eq!(preflight(&listed, origin).await.header("access-control-allow-origin"), told);
+        for path in [LONDON, PAGES, "/data/2.5/weather?q=", "/data/2.5/nothing"] {
+            let given = answer(listed.request(Method::GET, path).header("origin", origin)).await;
+            assert_eq!(given.header("access-control-allow-origin"), told, "{path}");
+            assert_eq!(given.header("access-control-allow-credentials"), "", "{path}");
+            assert_eq!(given.header("content-type"), "application/json; charset=utf-8", "{path}");
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_there_is_nothing_and_for_other_methods_the_answer_is_theirs_too() {

@@ -7,6 +7,7 @@ mod conditions;
 mod costs;
 mod pages;
 mod plans;
+mod privacy;
 mod recorded;
 mod refusals;
 mod sharing;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use reqwest::Method;
 
-use super::{has_their_headers, is_an_error, parameter};
+use super::{decoded, has_their_headers, is_an_error, parameter};
 use crate::harness::callers::{HttpsFiles, ask_h1, ask_h2, h2, shake};
 use crate::harness::canaries::everything_of;
 use crate::harness::{API_KEY, Canaries, Inspector, Redis, Reply, ScriptedUpstream, Service, Setup, answer, raw};
@@ -176,6 +176,11 @@ async fn a_relative_link_is_one_too_and_a_page_is_the_same_for_whoever_has_it_al
     let elsewhere = service.request(Method::GET, FIRST).header("host", "other.example");
     let elsewhere = answer(elsewhere.header("if-none-match", given.header("etag"))).await;
     assert_eq!((elsewhere.status.as_u16(), elsewhere.text()), (200, on("http://other.example").as_str()));
+    for coding in ["gzip", "br", "zstd"] {
+        let coded = answer(service.request(Method::GET, FIRST).header("accept-encoding", coding)).await;
+        assert_eq!(decoded(coded.header("content-encoding"), &coded.body), given.body, "{coding}");
+        assert_ne!((coding, coded.header("etag")), (coded.header("content-encoding"), given.header("etag")));
+    }
     assert_eq!(upstream.requests().len(), 1);
     assert_eq!(parameter(&upstream.requests()[0], "appid"), Some(API_KEY));
 }

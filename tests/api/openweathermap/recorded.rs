@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use reqwest::Method;
 
-use super::{EACH, body_of, decoded, endpoint, has_their_headers, says};
+use super::{EACH, body_of, decoded, endpoint, has_their_headers, retry_after, says};
 use crate::harness::{Answer, Redis, Reply, ScriptedUpstream, Service, Setup, answer};
 
 /// After this time nothing is left of any answer: the longest is fresh for a day.
@@ -171,6 +171,9 @@ async fn every_error_comes_out_as_it_came_in_and_only_that_a_place_is_unknown_is
         let told = one.get(&question).await;
         says(&told, status, text);
         assert_eq!((told.x_cache(), told.header("cache-control")), ("MISS", "no-store"), "{name}");
+        if status == 429 {
+            assert!(retry_after(&told) >= 60, "{told:?}");
+        }
         let says_unknown = text.contains("40") && !text.contains("Internal error") && !text.contains("401");
         if says_unknown {
             for (replica, from) in [(&one, "memory"), (&other, "redis"), (&other, "memory")] {
