@@ -126,6 +126,10 @@ async fn where_none_is_needed_a_foreign_appid_says_nothing_and_one_in_our_form_h
             }
         }
     }
+    service.clock.advance(Duration::from_secs(4 * 3_600));
+    for refused in both_ways(&service, &format!("appid={}", consumers.ending)).await {
+        says(&refused, 401, INVALID_KEY);
+    }
     // Where there are no consumers it is never looked at.
     let open = Setup::memory(&upstream).start().await;
     assert_eq!(open.get(&format!("{LONDON}&appid={}", consumers.nobodys)).await.status, 200);

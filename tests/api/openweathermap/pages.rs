@@ -176,6 +176,11 @@ async fn a_relative_link_is_one_too_and_a_page_is_the_same_for_whoever_has_it_al
     let elsewhere = service.request(Method::GET, FIRST).header("host", "other.example");
     let elsewhere = answer(elsewhere.header("if-none-match", given.header("etag"))).await;
     assert_eq!((elsewhere.status.as_u16(), elsewhere.text()), (200, on("http://other.example").as_str()));
+    let head = answer(service.request(Method::HEAD, FIRST)).await;
+    assert_eq!(
+        (head.header("content-length"), head.header("etag")),
+        (&*given.body.len().to_string(), given.header("etag"))
+    );
     for coding in ["gzip", "br", "zstd"] {
         let coded = answer(service.request(Method::GET, FIRST).header("accept-encoding", coding)).await;
         assert_eq!(decoded(coded.header("content-encoding"), &coded.body), given.body, "{coding}");

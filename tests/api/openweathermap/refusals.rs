@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
-use stratus::weather::{ENDPOINTS, Endpoint, Shape};
+use stratus::weather::{ENDPOINTS, Endpoint, Query, Shape};
 
 use super::{CITY_NOT_FOUND, has_their_headers, is_an_error, says, service_on_everything};
 use crate::harness::{API_KEY, Answer, ScriptedUpstream, Service, answer};
@@ -131,6 +131,19 @@ fn question() -> impl Strategy<Value = String> {
         select(&["", "q=London", "lat=1&lon=2", "lat=1&lon=2&dt=5&date=2024-02-29", "id=1,2&bbox=1,2", "zip=1"][..]);
     (path, place, prop::collection::vec(pair(), 0..6))
         .prop_map(|(path, place, pairs)| format!("{path}?{}", [&[place.to_owned()], &pairs[..]].concat().join("&")))
+}
+
+proptest! {
+    /// Else what the upstream is asked, or a link that is followed, could be another record than what was asked here.
+    #[test]
+    fn what_the_upstream_is_asked_is_the_same_question_when_it_is_read_again(question in question()) {
+        let (path, parameters) = question.split_once('?').expect("a question mark");
+        let endpoint = Endpoint::at(path).expect("a path of the table");
+        if let Ok(query) = Query::openweathermap(endpoint, parameters) {
+            prop_assert_eq!(&Query::openweathermap(endpoint, query.parameters()), &Ok(query.clone()), "{}", query.subject());
+            prop_assert!(query.calls() >= 1);
+        }
+    }
 }
 
 /// It is an answer, or an error in OpenWeatherMap's form that is no fault of ours.
