@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{body_of, is_an_error, parameter, says};
 use crate::harness::{API_KEY, Redis, Reply, ScriptedUpstream, Service, Setup, answer};
 
-const NOT_IN_PLAN: &str = r#"{"cod":401, "message": "Please note that using One Call 3.0 requires a separate subscription to the One Call by Call plan. Learn more here https://openweathermap.org/price. If you have a valid subscription to the One Call by Call plan, but still receive this error, then please see https://openweathermap.org/faq#error401 for more info."}"#;
+const NOT_IN_PLAN: &str = r#"{"cod":401, "message": "This needs a subscription of its own."}"#;
 const ONECALL: &str = "/data/3.0/onecall";
 const TOKEN: &str = "a-token-for-tests";
 const LEFT_ALONE: Duration = Duration::from_mins(10);

@@ -193,3 +193,49 @@ async fn every_error_comes_out_as_it_came_in_and_only_that_a_place_is_unknown_is
         one.clock.advance(FORGOTTEN);
     }
 }
+
+/// What is said of a condition that is ours, or in the place of an upstream that said nothing: the name of the recording, and
+/// the answer.
+async fn said_in_its_place() -> Vec<(&'static str, Answer)> {
+    let upstream = ScriptedUpstream::start(Reply::json(401, "")).await;
+    let limited = Setup::memory(&upstream).set("access.anonymous_per_minute", 7).start().await;
+    let mut said = Vec::new();
+    for (name, question) in [
+        ("401-onecall3", "/data/3.0/onecall?lat=1&lon=1"),
+        ("401-cod-int401", "/data/2.5/weather?q=London"),
+        ("404-internal-error", "/data/2.5/"),
+        ("404-internal-error", "/data/3.0/weather?q=London"),
+        ("400-cod-str400-nothing", "/data/2.5/onecall?lat=&lon=&units=imperial"),
+        ("400-cod-str400-wrong-latitude", "/data/2.5/onecall?lat=9999999&lon=-9999999"),
+        ("400-wrong-longitude", "/data/2.5/weather?lat=1&lon=east"),
+        ("429-blocked", "/data/2.5/weather?q=London"),
+    ] {
+        said.push((name, limited.get(question).await));
+    }
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_in_its_place_is_what_it_was_recorded_to_say() {
+    let recordings = recorded(true);
+    for (name, answer) in said_in_its_place().await {
+        let status: u16 = name[..3].parse().expect("a status");
+        has_their_headers(&answer);
+        assert_eq!(answer.status.as_u16(), status, "{name}: {answer:?}");
+        let Some(recordings) = &recordings else {
+            let code = answer.json()["cod"].clone();
+            // Of some errors it is a number, of others a text.
+            assert_eq!(code.as_u64().is_some(), matches!(status, 401 | 429), "{name}: {answer:?}");
+            continue;
+        };
+        let found = recordings.iter().find(|recording| recording.name.contains(name)).expect("a recording");
+        // Its links have got an `s` since some were recorded.
+        let text = std::str::from_utf8(&found.body).expect("JSON").replace("http://", "https://");
+        if status == 429 {
+            // Recorded in other white space.
+            assert_eq!(answer.json(), serde_json::from_str::<serde_json::Value>(&text).expect("JSON"));
+        } else {
+            assert_eq!(answer.text(), text, "{name}");
+        }
+    }
+}
