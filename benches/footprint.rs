@@ -1,28 +1,47 @@
 //! What a place takes in the memory level beside the bytes of its body, and that a million of them stay within the bound.
-//! Measured as resident memory of this process, so it includes what the allocator adds. Linux only.
+//! And how many forecasts, whose bodies are long, are within it. Measured as resident memory of this process, so it
+//! includes what the allocator adds. Linux only.
 
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
 mod fixture;
+#[path = "fixture/forecast.rs"]
+mod forecast;
 
 use std::error::Error;
 use std::fs;
 use std::ops::Range;
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use stratus::cache::Cache;
+use stratus::cache::{Cache, Coding, Content};
 use stratus::crypto::Keyring;
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 
 use fixture::{CALLER, NOW_MS};
+use forecast::forecast;
 
 type Failure = Box<dyn Error>;
 
-const PLACES: usize = 1_000_000;
-/// The last of them, for which memory is measured.
-const MEASURED: usize = 700_000;
+/// What is asked about.
+struct Asked {
+    places: usize,
+    /// The last of them, for which memory is measured.
+    measured: usize,
+    body: fn(u64) -> Bytes,
+    /// Whether callers ask for every compressed form.
+    forms: bool,
+}
+
+const WEATHER: Asked =
+    Asked { places: 1_000_000, measured: 700_000, body: |_| vec![b'w'; BODY_BYTES].into(), forms: false };
+/// Enough to fill the store of this process before those that are measured, and memory.
+const FORECASTS: Asked =
+    Asked { places: 45_000, measured: 10_000, body: |place| forecast(place, FORECAST_STEPS).into(), forms: true };
+/// Five days by three hours: about 16 KB.
+const FORECAST_STEPS: u64 = 40;
 const BODY_BYTES: usize = 600;
 /// Promised: no more than this beside the body.
 const OVERHEAD_BYTES: usize = 500;
@@ -35,7 +54,9 @@ fn main() -> ExitCode {
     let measured = match std::env::args().nth(1).as_deref() {
         Some("bounded") => bounded(),
         Some("unbounded") => unbounded(),
-        _ => again("bounded").and_then(|()| again("unbounded")),
+        Some("forecasts") => forecasts(),
+        Some("forecasts-unbounded") => forecasts_unbounded(),
+        _ => ["bounded", "unbounded", "forecasts", "forecasts-unbounded"].into_iter().try_for_each(again),
     };
     match measured {
         Ok(()) => ExitCode::SUCCESS,
@@ -52,45 +73,75 @@ fn again(which: &str) -> Result<(), Failure> {
 }
 
 fn bounded() -> Result<(), Failure> {
-    let (cache, grown) = fill(BOUND)?;
+    let (cache, grown) = fill(BOUND, &WEATHER)?;
     let (entries, weight) = cache.memory_size();
-    println!("{PLACES} places, bounded to {BOUND} bytes: {entries} are kept, counted as {weight} bytes;");
-    println!("while the last {MEASURED} came, resident memory grew by {grown} bytes");
+    println!("{} places, bounded to {BOUND} bytes: {entries} are kept, counted as {weight} bytes;", WEATHER.places);
+    println!("while the last {} came, resident memory grew by {grown} bytes", WEATHER.measured);
     if weight > BOUND || grown > SLACK { Err("memory grew beyond the bound".into()) } else { Ok(()) }
 }
 
 fn unbounded() -> Result<(), Failure> {
-    let (cache, grown) = fill(u64::MAX / 4)?;
+    let (cache, grown) = fill(u64::MAX / 4, &WEATHER)?;
     let (entries, weight) = cache.memory_size();
-    let (each, counted) = (grown / MEASURED, weight / entries);
+    let (each, counted) = (grown / WEATHER.measured, weight / entries);
     println!("{entries} places, unbounded, bodies of {BODY_BYTES} bytes: {each} bytes each, counted as {counted};");
     println!("beside the body {} bytes", each.saturating_sub(BODY_BYTES));
-    if usize::try_from(entries)? != PLACES {
+    if usize::try_from(entries)? != WEATHER.places {
         return Err("not all were kept".into());
     }
     if each > BODY_BYTES + OVERHEAD_BYTES { Err("that is too much".into()) } else { Ok(()) }
 }
 
-/// A cache that was asked about all places, and by how many bytes resident memory grew for the last [`MEASURED`]. The
+fn forecasts() -> Result<(), Failure> {
+    let (cache, _) = fill(BOUND, &FORECASTS)?;
+    let (entries, weight) = cache.memory_size();
+    println!("{} forecasts, bounded to {BOUND} bytes: {entries} are kept, counted as {weight} bytes", FORECASTS.places);
+    if weight > BOUND { Err("memory grew beyond the bound".into()) } else { Ok(()) }
+}
+
+/// With every form made that there may be.
+fn forecasts_unbounded() -> Result<(), Failure> {
+    let (cache, grown) = fill(u64::MAX / 4, &FORECASTS)?;
+    let (entries, weight) = cache.memory_size();
+    let (each, counted) = (grown / FORECASTS.measured, usize::try_from(weight / entries)?);
+    let length = forecast(0, FORECAST_STEPS).len();
+    println!("{entries} forecasts, unbounded, bodies of some {length} bytes, asked for in every coding:");
+    println!("{each} bytes each, counted as {counted}");
+    if each > counted { Err("more is taken than counted".into()) } else { Ok(()) }
+}
+
+/// A cache that was asked about all places, and by how many bytes resident memory grew for the last ones. The
 /// store is in this process, too; it is bounded, and full before that.
-fn fill(memory_max_bytes: u64) -> Result<(Cache, usize), Failure> {
+fn fill(memory_max_bytes: u64, asked: &'static Asked) -> Result<(Cache, usize), Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let cache = fixture::cache(memory_max_bytes, 1, Keyring::ephemeral()?, Arc::new(Anything));
-        ask(&cache, 0..PLACES - MEASURED).await?;
+        let cache = fixture::cache(
+            memory_max_bytes,
+            1,
+            Keyring::ephemeral()?,
+            Arc::new(Anything { body: asked.body, calls: AtomicU64::new(0) }),
+        );
+        let first = asked.places - asked.measured;
+        ask(&cache, 0..first, asked.forms).await?;
         let before = resident_bytes()?;
-        ask(&cache, PLACES - MEASURED..PLACES).await?;
+        ask(&cache, first..asked.places, asked.forms).await?;
         Ok((cache, resident_bytes()?.saturating_sub(before)))
     })
 }
 
-async fn ask(cache: &Cache, places: Range<usize>) -> Result<(), Failure> {
+async fn ask(cache: &Cache, places: Range<usize>, forms: bool) -> Result<(), Failure> {
     for place in places {
         let letters: String = format!("{place:07}").bytes().map(|digit| char::from(digit - b'0' + b'a')).collect();
-        cache
+        let answer = cache
             .get(Query::parse(&format!("place{letters},GB"), "lang=de")?, CALLER)
             .await
             .map_err(|error| format!("{error:?}"))?;
+        if let Content::Weather(body) = answer.content
+            && forms
+        {
+            let made = Coding::ALL.into_iter().filter_map(|coding| body.encoded(coding)).count();
+            assert_eq!(made, Coding::ALL.len(), "a forecast shrinks with each");
+        }
     }
     Ok(())
 }
@@ -102,10 +153,14 @@ fn resident_bytes() -> Result<usize, Failure> {
 }
 
 /// Knows weather everywhere, each time in new bytes.
-struct Anything;
+struct Anything {
+    body: fn(u64) -> Bytes,
+    calls: AtomicU64,
+}
 
 impl Source for Anything {
     fn fetch<'a>(&'a self, _: &'a Query, _: Purpose) -> Fetching<'a> {
-        Box::pin(async { Ok(Fetched { body: Bytes::from(vec![b'w'; BODY_BYTES]), fetched_at_ms: NOW_MS }) })
+        let body = (self.body)(self.calls.fetch_add(1, Ordering::Relaxed));
+        Box::pin(async { Ok(Fetched { body, fetched_at_ms: NOW_MS }) })
     }
 }

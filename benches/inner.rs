@@ -3,6 +3,8 @@
 //! Only the crate's public functions are called, with the values that a usual request has.
 
 mod fixture;
+#[path = "fixture/forecast.rs"]
+mod forecast;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use stratus::cache::{Answer, Cache, Content, Origin, Windows};
+use stratus::cache::{Answer, Body, Cache, Coding, Content, Origin, Windows};
 use stratus::consumers::{Consumers, entry, generate_key, parse};
 use stratus::crypto::{Keyring, Padding, RecordName, Times};
 use stratus::limits::{Addresses, Limits, Meter};
@@ -20,9 +22,12 @@ use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
 use fixture::{CALLER, NOW_MS};
+use forecast::forecast;
 
 /// An answer of OpenWeatherMap has about 600 bytes; 16 KiB is far more than it ever sends, and shows what each byte costs.
 const BODY_BYTES: [usize; 2] = [600, 16 * 1024];
+/// Of a forecast of five days, and of one of four days by the hour: about 16 and 38 KB.
+const FORECAST_STEPS: [u64; 2] = [40, 96];
 /// Calls that share one `block_on`, whose own price then does not count. A thousand, so that the microseconds printed
 /// for a batch are nanoseconds a call.
 const BATCH: usize = 1_000;
@@ -104,10 +109,55 @@ fn open(bencher: Bencher<'_, '_>, bytes: usize) {
     });
 }
 
+/// A long body as it comes from the upstream: compressed, and its tag.
+#[divan::bench(args = FORECAST_STEPS)]
+fn body_new(bencher: Bencher<'_, '_>, steps: u64) {
+    let bytes = Bytes::from(forecast(1, steps));
+    bencher.counter(BytesCount::new(bytes.len())).bench(|| Body::new(black_box(&bytes).clone()));
+}
+
+/// Its text, for a caller who accepts no coding.
+#[divan::bench(args = FORECAST_STEPS)]
+fn body_bytes(bencher: Bencher<'_, '_>, steps: u64) {
+    let body = Body::new(forecast(1, steps).into());
+    bencher.counter(BytesCount::new(body.bytes().len())).bench(|| black_box(&body).bytes());
+}
+
+/// Its text while another answer has it, or one of its forms.
+#[divan::bench]
+fn body_bytes_shared(bencher: Bencher<'_, '_>) {
+    let body = Body::new(forecast(1, FORECAST_STEPS[0]).into());
+    let _other = body.bytes();
+    bencher.bench(|| black_box(&body).bytes());
+}
+
+#[divan::bench(args = Coding::ALL)]
+fn body_encoded(bencher: Bencher<'_, '_>, coding: Coding) {
+    let body = Body::new(forecast(1, FORECAST_STEPS[0]).into());
+    bencher.bench(|| black_box(&body).encoded(coding).expect("it pays"));
+}
+
+/// What every answer with a short body takes.
+#[divan::bench]
+fn body_bytes_short(bencher: Bencher<'_, '_>) {
+    let body = Body::new(short());
+    bencher.bench(|| black_box(&body).bytes());
+}
+
 /// A hit in the store of this process: name, look-up, opening, and all that goes with a shared load. A batch a time.
 #[divan::bench]
 fn cache_get_store_hit(bencher: Bencher<'_, '_>) {
-    let (runtime, cache, query) = filled_cache(0);
+    hits_in_store(bencher, short());
+}
+
+/// The same with a body that is packed.
+#[divan::bench]
+fn cache_get_store_hit_forecast(bencher: Bencher<'_, '_>) {
+    hits_in_store(bencher, forecast(1, FORECAST_STEPS[0]).into());
+}
+
+fn hits_in_store(bencher: Bencher<'_, '_>, body: Bytes) {
+    let (runtime, cache, query) = filled_cache(0, body);
     bencher.counter(ItemsCount::new(BATCH)).bench_local(|| {
         runtime.block_on(async {
             for _ in 0..BATCH {
@@ -120,7 +170,7 @@ fn cache_get_store_hit(bencher: Bencher<'_, '_>) {
 /// A hit in memory: the question, its answer with the prepared body, and the counters.
 #[divan::bench]
 fn cache_recall_memory_hit(bencher: Bencher<'_, '_>) {
-    let (_runtime, cache, query) = filled_cache(1 << 20);
+    let (_runtime, cache, query) = filled_cache(1 << 20, short());
     bencher.bench_local(|| cache.recall(black_box(&query)).expect("memory has it"));
 }
 
@@ -162,9 +212,9 @@ async fn hit(cache: &Cache, query: Query) -> Answer {
 }
 
 /// A cache that has the answer to the question given with it, in its store and, if that may take any bytes, in memory.
-fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
+fn filled_cache(memory_max_bytes: u64, body: Bytes) -> (Runtime, Cache, Query) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
-    let (source, query) = (Arc::new(Constant(vec![b'w'; BODY_BYTES[0]].into())), query(Asked::Name));
+    let (source, query) = (Arc::new(Constant(body.clone())), query(Asked::Name));
     let cache = runtime.block_on(async {
         let cache = fixture::cache(memory_max_bytes, 1, ring(), source);
         cache.get(query.clone(), CALLER).await.expect("the source answers");
@@ -172,8 +222,13 @@ fn filled_cache(memory_max_bytes: u64) -> (Runtime, Cache, Query) {
     });
     let again = runtime.block_on(hit(&cache, query.clone()));
     assert_eq!(again.origin, Origin::Fresh("memory"), "what is measured has to be a hit");
-    assert!(matches!(again.content, Content::Weather(body) if body.bytes().len() == BODY_BYTES[0]));
+    assert!(matches!(again.content, Content::Weather(again) if again.bytes() == body));
     (runtime, cache, query)
+}
+
+/// As long as an answer about the weather of now.
+fn short() -> Bytes {
+    vec![b'w'; BODY_BYTES[0]].into()
 }
 
 /// Answers at once, always the same.

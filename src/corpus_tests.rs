@@ -42,6 +42,11 @@ fn whatever_a_place_is_called_it_has_one_spelling_and_asks_for_nothing_else() {
 }
 
 #[test]
+fn whatever_is_asked_on_openweathermaps_paths_has_one_spelling_and_asks_for_nothing_else() {
+    holds_for_all("question", checks::question::check);
+}
+
+#[test]
 fn whatever_the_upstream_answers_only_weather_is_believed() {
     holds_for_all("upstream_body", checks::upstream_body::check);
 }

@@ -5,13 +5,13 @@
 //!
 //! 1. [`http`] `listener` accepts the connection: bounded in number, shared fairly among addresses, slow clients are cut; by
 //!    HTTPS if it is set up.
-//! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query::parse`] makes one canonical question of the path and the
-//!    parameters, and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
+//! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query`] makes one canonical question of the path and the
+//!    parameters, ours or OpenWeatherMap's own, by the one table of [`weather::ENDPOINTS`]; and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
 //!    given, too, and steps 6 and 7 happen behind it, once.
 //!    Before that [`http`] `guard` finds out who asks, a consumer by its key ([`consumers`]) or an address, and whether it may,
 //!    now ([`limits`]).
-//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, the time limit, CORS, the router, the same
-//!    `guard`, and `weather`, the handler. What is wrong ends there, before any cache or network.
+//! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, `forward` (whether it is for us), the time
+//!    limit, CORS, the router, the same `guard`, and `data`, the handlers. What is wrong ends there, before any cache or network.
 //! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics.
 //! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
@@ -23,7 +23,8 @@
 //!    That a place is unknown is an answer, too.
 //! 8. Did the upstream fail, or was there no call for this? A copy that is not dead yet is given, marked stale; else a typed
 //!    error.
-//! 9. [`http`] `weather` and `problem` turn the answer or the error into status, headers and bytes.
+//! 9. [`http`] `answer` and `problem` turn the answer or the error into status, headers and bytes; on OpenWeatherMap's paths
+//!    `openweathermap` tells errors in its words.
 //!
 //! # Who knows whom
 //!

@@ -6,4 +6,5 @@ pub mod envelope;
 pub mod headers;
 mod input;
 pub mod location;
+pub mod question;
 pub mod upstream_body;

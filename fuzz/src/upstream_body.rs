@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 use stratus::upstream::fuzzing::judge;
-use stratus::weather::{Failure, SourceError, WEATHER};
+use stratus::weather::{ENDPOINTS, Endpoint, Failure, Shape, SourceError, WEATHER};
 
 use super::input::Input;
 
@@ -20,6 +20,11 @@ pub fn check(data: &[u8]) {
     let status = std::str::from_utf8(head.until(b" ")).ok().and_then(|text| text.parse().ok()).unwrap_or(200);
     let (retry_after, body) = (head.rest(), input.rest());
 
+    for endpoint in &ENDPOINTS {
+        if judge(endpoint, status, body, retry_after).1.is_ok() {
+            is_of_its_shape(endpoint, status, body);
+        }
+    }
     let (waiting, judged) = judge(WEATHER, status, body, retry_after);
     assert!((SHORTEST_WAIT..=LONGEST_WAIT).contains(&waiting), "{waiting:?}");
     if let Err(Failure { words: Some(words), .. }) = &judged {
@@ -47,6 +52,26 @@ fn is_weather(status: u16, body: &[u8]) {
     assert!(value["weather"].is_array() && value["main"].is_object(), "{text}");
     for code in [&value["cod"], &value["error"]] {
         assert!(code.is_null() || is(code, 200) || *code == value["error"] && is(&value["cod"], 200), "{text}");
+    }
+}
+
+/// What is no JSON object of the shape of its endpoint, no array, and no image is no answer.
+fn is_of_its_shape(endpoint: &Endpoint, status: u16, body: &[u8]) {
+    assert_eq!(status, 200);
+    match endpoint.shape {
+        Shape::Png => assert!(body.starts_with(b"\x89PNG")),
+        Shape::Array => {
+            let places: Vec<HashMap<String, IgnoredAny>> = serde_json::from_slice(body).expect("objects");
+            assert!(!places.is_empty());
+        }
+        Shape::Object(members) => {
+            let fields: HashMap<String, IgnoredAny> = serde_json::from_slice(body).expect("a JSON object");
+            assert!(members.iter().all(|(name, _)| fields.contains_key(*name)), "{}", endpoint.name);
+        }
+        Shape::Pages => {
+            let fields: HashMap<String, IgnoredAny> = serde_json::from_slice(body).expect("a JSON object");
+            assert!(fields.contains_key("data"));
+        }
     }
 }
 

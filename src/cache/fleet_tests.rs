@@ -95,7 +95,7 @@ impl Fleet {
     /// Which call the answer is of.
     async fn call_of(&self, replica: usize, id: usize) -> u64 {
         match self.ask(replica, id).await.unwrap().content {
-            Content::Weather(body) => std::str::from_utf8(body.bytes()).unwrap().parse().unwrap(),
+            Content::Weather(body) => std::str::from_utf8(&body.bytes()).unwrap().parse().unwrap(),
             Content::UnknownPlace(_) => panic!("it is known"),
         }
     }

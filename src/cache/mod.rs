@@ -28,6 +28,8 @@ mod purge;
 mod rare;
 mod record;
 mod shelf;
+#[cfg(test)]
+mod shelf_tests;
 
 use std::sync::Arc;
 use std::time::Duration;

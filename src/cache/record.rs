@@ -23,9 +23,11 @@ pub enum Content {
 /// bytes, big-endian) and its body, or by nothing.
 const WEATHER: u8 = 1;
 const UNKNOWN_PLACE: u8 = 2;
-/// Added to the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
+/// A bit of the first byte: what follows is not the body but its zstd form, because that is shorter.
+const PACKED: u8 = 0x80;
+/// A bit of the first byte of a record that was loaded soon after a purge of everything: the time of that comes next, Unix
 /// milliseconds, big-endian.
-const AFTER_PURGE: u8 = 2;
+const AFTER_PURGE: u8 = 0x40;
 
 /// Questions of late that do not count: a place that is asked for now and then is not worth much more than one that is never.
 const NOW_AND_THEN: f32 = 4.0;
@@ -83,19 +85,20 @@ impl Record {
         self.purge_ms >= purged_at_ms || is_from_the_future(self.fetched_at_ms, purged_at_ms)
     }
 
-    /// Reads what was sealed; `None` if it is of a kind that this version does not know.
+    /// Reads what was sealed; `None` if it is of a kind that this version does not know, or packed and cannot be unpacked.
     pub(super) fn read(opened: Opened, name: &RecordName, policy: &Policy, good_for: Option<Duration>) -> Option<Self> {
         let mut text = Bytes::from(opened.content);
         let mut kind = text.try_get_u8().ok()?;
         let mut purge_ms = 0;
-        if kind > AFTER_PURGE {
-            kind -= AFTER_PURGE;
+        if kind & AFTER_PURGE != 0 {
+            kind &= !AFTER_PURGE;
             purge_ms = text.try_get_u64().ok()?;
         }
-        let content = match kind {
-            WEATHER => Content::Weather(Body::new(text)),
-            UNKNOWN_PLACE if text.is_empty() => Content::UnknownPlace(None),
-            UNKNOWN_PLACE => {
+        let content = match (kind & !PACKED, kind & PACKED != 0) {
+            (WEATHER, false) => Content::Weather(Body::plain(text)),
+            (WEATHER, true) => Content::Weather(Body::unpack(text)?),
+            (UNKNOWN_PLACE, false) if text.is_empty() => Content::UnknownPlace(None),
+            (UNKNOWN_PLACE, false) => {
                 let status = text.try_get_u16().ok()?;
                 Content::UnknownPlace(Some(Words { status, body: text }))
             }
@@ -107,7 +110,10 @@ impl Record {
     /// What is sealed.
     pub(super) fn content(&self) -> Vec<u8> {
         let (kind, status, body) = match &self.content {
-            Content::Weather(body) => (WEATHER, None, body.bytes()),
+            Content::Weather(body) => match body.stored() {
+                (text, false) => (WEATHER, None, text),
+                (frame, true) => (WEATHER | PACKED, None, frame),
+            },
             Content::UnknownPlace(None) => (UNKNOWN_PLACE, None, &Bytes::new()),
             Content::UnknownPlace(Some(words)) => (UNKNOWN_PLACE, Some(words.status.to_be_bytes()), &words.body),
         };
@@ -115,7 +121,7 @@ impl Record {
         if self.purge_ms == 0 {
             return [&[kind], status, body].concat();
         }
-        [&[kind + AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], status, body].concat()
+        [&[kind | AFTER_PURGE], &self.purge_ms.to_be_bytes()[..], status, body].concat()
     }
 
     pub(super) fn freshness(&self, now_ms: u64) -> Freshness {
@@ -136,6 +142,9 @@ impl Record {
             && self.fetched_at_ms != before.fetched_at_ms
         {
             demand.follow(earlier, age(before.fetched_at_ms, self.fetched_at_ms));
+            if let (Content::Weather(body), Content::Weather(earlier)) = (&self.content, &before.content) {
+                body.follow(earlier);
+            }
         }
     }
 

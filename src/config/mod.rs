@@ -17,7 +17,7 @@ use url::{Host, Url};
 
 use crate::cache::{CacheConfig, Policy};
 use crate::crypto::Keyring;
-use crate::http::{AccessConfig, AdminConfig, ServerConfig};
+use crate::http::{AccessConfig, AdminConfig, ForwardProxy, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::{CREDENTIALS_DIRECTORY, Secret};
 use crate::store::StoreConfig;
@@ -109,7 +109,7 @@ impl Config {
     /// Every fault, not only the first.
     pub fn load(sources: &Sources) -> Result<Self, Vec<Fault>> {
         let mut reader = Reader::new(sources);
-        let server = server(&mut reader);
+        let mut server = server(&mut reader);
         let admin = admin(&mut reader);
         refuse_open_door(&mut reader, &admin);
         if server.listen == admin.listen && server.listen.port() != 0 {
@@ -117,6 +117,7 @@ impl Config {
         }
         let access = access(&mut reader);
         let upstream = upstream(&mut reader);
+        server.forward_proxy = forward_proxy(&mut reader, upstream.as_ref());
         let upstream_timeout = upstream.as_ref().map_or(Duration::ZERO, |upstream| upstream.client.timeout);
         let cache = cache(&mut reader, upstream_timeout, server.request_timeout);
         let in_redis = reader.word("store.backend", &["redis", "memory"]) != Some("memory");
@@ -203,6 +204,18 @@ fn server(reader: &mut Reader) -> ServerConfig {
         ),
         drain: reader.secs("server.drain_secs", 0),
         allow_origins: allow_origins(reader),
+        images: reader.get("server.images"),
+        // For whom it answers depends on the upstream, which is read after this.
+        forward_proxy: ForwardProxy::Off,
+    }
+}
+
+fn forward_proxy(reader: &mut Reader, upstream: Option<&UpstreamConfig>) -> ForwardProxy {
+    let base_url = upstream.map(|upstream| &upstream.client.base_url);
+    match (reader.get("server.forward_proxy"), base_url.and_then(|url| Some((url.host_str()?, url.port())))) {
+        (true, Some((host, port))) => ForwardProxy::On { host: host.to_owned(), port },
+        // Without a host to ask there is a fault already.
+        _ => ForwardProxy::Off,
     }
 }
 

@@ -99,7 +99,7 @@ fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Resp
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
             (StatusCode::OK, &encoded.tag, encoded.bytes.clone())
         }
-        (None, None) => (StatusCode::OK, body.tag(), body.bytes().clone()),
+        (None, None) => (StatusCode::OK, body.tag(), body.bytes()),
     };
     // A tag is visible ASCII.
     headers.insert(ETAG, HeaderValue::from_maybe_shared(tag.clone()).unwrap_or(HeaderValue::from_static("")));

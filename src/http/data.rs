@@ -3,12 +3,13 @@
 use std::str::FromStr;
 
 use axum::extract::{Extension, State};
-use axum::http::header::HOST;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::forward::ForUpstream;
 use super::observe::CacheResult;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
@@ -34,10 +35,12 @@ impl Asking<'_> {
     /// The answer to `query` for whoever sent these headers.
     async fn respond(self, query: Query, headers: &HeaderMap, origin: Option<&str>) -> Response {
         let pages = query.endpoint().shape == Shape::Pages;
+        let mut constant = answer::constant_headers();
+        constant.insert(CONTENT_TYPE, openweathermap::media_type(query.endpoint()));
         let (mut response, word) = match self.get(query).await {
             Ok(answer) => {
                 let answer = if pages { on_origin(answer, origin) } else { answer };
-                answer::answered(&answer, self.cache.now_ms(), headers, answer::constant_headers())
+                answer::answered(&answer, self.cache.now_ms(), headers, constant)
             }
             Err(error) => answer::not_answered(error),
         };
@@ -46,9 +49,14 @@ impl Asking<'_> {
     }
 }
 
-/// Whether the listener speaks TLS.
+/// What the operator has decided about these paths.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Secure(pub(super) bool);
+pub(super) struct Terms {
+    /// The listener speaks TLS.
+    pub(super) secure: bool,
+    /// Icons and tiles are served.
+    pub(super) images: bool,
+}
 
 /// One of our own paths.
 pub(super) async fn own(
@@ -95,7 +103,7 @@ async fn point(asking: Asking<'_>, segment: &str) -> Result<Location, Box<Respon
 
 /// The coordinates that an answer begins with.
 fn coordinates(body: &Body) -> Option<Location> {
-    let said: Value = serde_json::from_slice(body.bytes()).ok()?;
+    let said: Value = serde_json::from_slice(&body.bytes()).ok()?;
     let place = said.get(0).unwrap_or(&said);
     let place = place.get("coord").unwrap_or(place);
     let degrees = |name: &str| place.get(name).and_then(Value::as_f64);
@@ -106,13 +114,17 @@ fn coordinates(body: &Body) -> Option<Location> {
 pub(super) async fn openweathermap(
     State(cache): State<Cache>,
     Extension(caller): Extension<Caller>,
-    Extension(secure): Extension<Secure>,
+    Extension(Terms { secure, images }): Extension<Terms>,
     overload: Option<Extension<Overload>>,
+    for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    let Some(endpoint) = Endpoint::at(uri.path()) else { return Problem::not_found().into_response() };
-    match Query::openweathermap(endpoint, uri.query().unwrap_or_default()) {
+    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
+    let secure = secure && for_upstream.is_none();
+    let endpoint = Endpoint::at(uri.path()).filter(|endpoint| images || endpoint.shape != Shape::Png);
+    let Some(endpoint) = endpoint else { return Problem::not_found().into_response() };
+    match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
         Ok(query) => {
             let asking = Asking { cache: &cache, caller, overload: overload.is_some() };
             asking.respond(query, &headers, origin(&uri, &headers, secure).as_deref()).await
@@ -122,7 +134,7 @@ pub(super) async fn openweathermap(
 }
 
 /// The origin that the caller came by, if it says so.
-fn origin(uri: &Uri, headers: &HeaderMap, Secure(secure): Secure) -> Option<String> {
+fn origin(uri: &Uri, headers: &HeaderMap, secure: bool) -> Option<String> {
     let host = headers.get(HOST).and_then(|host| Authority::from_str(host.to_str().ok()?).ok());
     let authority = uri.authority().cloned().or(host).filter(|authority| !authority.as_str().contains('@'))?;
     Some(format!("{}://{authority}", if secure { "https" } else { "http" }))
@@ -130,7 +142,7 @@ fn origin(uri: &Uri, headers: &HeaderMap, Secure(secure): Secure) -> Option<Stri
 
 fn on_origin(answer: Answer, origin: Option<&str>) -> Answer {
     let page = match (&answer.content, origin) {
-        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(body.bytes(), origin),
+        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(&body.bytes(), origin),
         _ => None,
     };
     match page {

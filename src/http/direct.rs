@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use tower::Service;
 
+use super::forward::{Addressee, ForwardProxy};
 use super::guard::{
     Admission, Admitted, Asker, Guard, Peer, RATELIMIT, RATELIMIT_POLICY, Rejected, appid, vary_by_key,
 };
@@ -40,18 +41,20 @@ pub(super) type Answering =
 pub struct Routes {
     direct: Option<Arc<Direct>>,
     router: Router,
+    /// `None`: what host a request names does not matter.
+    forward_proxy: Option<ForwardProxy>,
 }
 
-/// Routes without a short way.
+/// Routes without a short way, whoever a request says it is for.
 impl From<Router> for Routes {
     fn from(router: Router) -> Self {
-        Self { direct: None, router }
+        Self { direct: None, router, forward_proxy: None }
     }
 }
 
 impl Routes {
-    pub(super) fn new(router: Router, direct: Direct) -> Self {
-        Self { direct: Some(Arc::new(direct)), router }
+    pub(super) fn new(router: Router, direct: Direct, forward_proxy: ForwardProxy) -> Self {
+        Self { direct: Some(Arc::new(direct)), router, forward_proxy: Some(forward_proxy) }
     }
 
     /// Answers; what has to wait holds what `held` gives until its answer, and is refused if that is nothing.
@@ -65,7 +68,12 @@ impl Routes {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
         T: Send + 'static,
     {
+        let addressee = match (request.uri().authority(), &self.forward_proxy) {
+            (Some(authority), Some(forward_proxy)) => forward_proxy.addressee(&request, authority),
+            _ => Addressee::Us,
+        };
         if let Some(direct) = &self.direct
+            && !matches!(addressee, Addressee::Refused(_))
             // A fault of ours must not cost the caller the connection: the other ways of answering tell it.
             && let Some(question) = catch_unwind(AssertUnwindSafe(|| direct.question(&request))).unwrap_or_default()
         {
@@ -88,6 +96,7 @@ impl Routes {
         }
         let (mut router, held) = (self.router.clone(), held());
         request.extensions_mut().insert(Peer(peer));
+        addressee.note(request.extensions_mut());
         if held.is_none() {
             request.extensions_mut().insert(Overload);
         }
@@ -217,8 +226,9 @@ impl Direct {
                 (endpoint.own?, Query::own(endpoint, segment, parameters).ok()?)
             }
             Dialect::OpenWeatherMap => {
-                // Pages are made for each caller: their links lead to where it came from.
-                let endpoint = Endpoint::at(path).filter(|endpoint| endpoint.shape != Shape::Pages)?;
+                // Pages are made for each caller: their links lead to where it came from. Images are not for everybody.
+                let plain = |endpoint: &&Endpoint| !matches!(endpoint.shape, Shape::Pages | Shape::Png);
+                let endpoint = Endpoint::at(path).filter(plain)?;
                 (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?)
             }
         };

@@ -1,7 +1,7 @@
 //! HTTP: the two listeners, their routes and the one list of middleware.
 //!
 //! `direct`: plain questions, let in by `guard`. Everything else: headers of every answer → `observe` (id, log line, metrics,
-//! error bodies) → time limit → CORS → route → `guard` → handler.
+//! error bodies) → `forward` (what is not for us) → time limit → CORS → route → `guard` → handler.
 
 mod admin;
 mod answer;
@@ -10,6 +10,7 @@ mod coding;
 mod credentials;
 mod data;
 mod direct;
+mod forward;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod guard;
@@ -31,7 +32,7 @@ use axum::http::header::{
     RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
-use axum::middleware::{Next, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use secrecy::SecretString;
@@ -44,9 +45,10 @@ use crate::telemetry::Metrics;
 use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
-use data::Secure;
+use data::Terms;
 use direct::Direct;
 pub use direct::Routes;
+pub use forward::ForwardProxy;
 pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
@@ -111,6 +113,10 @@ pub struct ServerConfig {
     pub drain: Duration,
     /// Origins whose pages may read the answers; `*` is any.
     pub allow_origins: Vec<String>,
+    /// Whether OpenWeatherMap's icons and map tiles are served, too.
+    pub images: bool,
+    /// Whether clients may take us for their proxy.
+    pub forward_proxy: ForwardProxy,
 }
 
 impl ServerConfig {
@@ -145,13 +151,19 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
     let routes = routes
         .route("/data/{*path}", get(data::openweathermap))
         .route("/geo/{*path}", get(data::openweathermap))
-        .layer(Extension(Secure(config.tls.is_some())))
+        .route("/img/{*path}", get(data::openweathermap))
+        .route("/map/{*path}", get(data::openweathermap))
+        .layer(Extension(Terms { secure: config.tls.is_some(), images: config.images }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };
-    Routes::new(with_middleware(routes, config.request_timeout, metrics, cors, always), direct)
+    Routes::new(
+        with_middleware(routes, config.request_timeout, metrics, cors, always),
+        direct,
+        config.forward_proxy.clone(),
+    )
 }
 
 /// The operators' routes.
@@ -180,6 +192,7 @@ fn with_middleware(
                 .layer(from_fn_with_state(Arc::new(always), with_headers))
                 // Sees everything, also what the others refuse.
                 .layer(from_fn_with_state(metrics, observe::observe))
+                .layer(from_fn(forward::refuse))
                 // Nobody waits for ever, whatever a handler waits for.
                 .layer(from_fn_with_state(request_timeout, time_limit))
                 // Browsers ask before they ask.

@@ -12,6 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::forward::Refused;
 use super::guard::AskedBy;
 use super::openweathermap::{self, Dialect};
 use super::problem::Problem;
@@ -36,12 +37,15 @@ pub(super) struct CacheResult(pub(super) &'static str);
 const CLIENT_LEFT: u16 = 499;
 
 pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
-    let data = Data::at(request.uri().path());
+    let path = request.uri().path();
+    // What is refused for whom it is for is for no route of ours.
+    let is_ours = request.extensions().get::<Refused>().is_none();
+    let data = data_route(path).filter(|_| is_ours);
     let asked = Asked {
         began: Instant::now(),
         method: method(request.method()),
-        route: data.as_ref().map_or_else(|| route(&request), |data| data.route),
-        dialect: data.as_ref().map_or(Dialect::Own, |data| data.dialect),
+        route: data.unwrap_or_else(|| route(&request)),
+        dialect: Dialect::of(path),
         id: request_id(request.headers()),
     };
     let observation = Observation::begin(&metrics, asked);
@@ -118,26 +122,15 @@ pub(super) struct Asked {
     pub(super) id: HeaderValue,
 }
 
-/// A data route.
-pub(super) struct Data {
-    /// Its template: a path is a place, which is private.
-    pub(super) route: &'static str,
-    pub(super) dialect: Dialect,
-}
-
-impl Data {
-    /// That of a path, if it is one.
-    fn at(path: &str) -> Option<Self> {
-        match Dialect::of(path) {
-            Dialect::Own => {
-                let (endpoint, _) = Endpoint::own_at(path)?;
-                Some(Self { route: endpoint.own?, dialect: Dialect::Own })
-            }
-            dialect @ Dialect::OpenWeatherMap => {
-                let unknown = if path.starts_with("/geo/") { "/geo/{path}" } else { "/data/{path}" };
-                let route = Endpoint::at(path).map_or(unknown, |endpoint| endpoint.paths[0]);
-                Some(Self { route, dialect })
-            }
+/// The template of the data route of a path, if it is one: a path is a place, which is private.
+fn data_route(path: &str) -> Option<&'static str> {
+    match Dialect::of(path) {
+        Dialect::Own => Endpoint::own_at(path)?.0.own,
+        Dialect::OpenWeatherMap => {
+            let roots = ["/geo/{path}", "/img/{path}", "/map/{path}"].into_iter();
+            let unknown =
+                roots.chain(["/data/{path}"]).find(|root| path.starts_with(root.trim_end_matches("{path}")))?;
+            Some(Endpoint::at(path).map_or(unknown, |endpoint| endpoint.paths[0]))
         }
     }
 }

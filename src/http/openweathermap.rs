@@ -12,10 +12,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
-use crate::weather::{Endpoint, Place, Refused, SourceError, Words};
+use crate::weather::{Endpoint, Place, Refused, Shape, SourceError, Words};
 
 /// Every JSON answer of OpenWeatherMap's has this type.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// What an answer of this endpoint is.
+pub(super) fn media_type(endpoint: &Endpoint) -> HeaderValue {
+    if endpoint.shape == Shape::Png { HeaderValue::from_static("image/png") } else { JSON }
+}
 
 /// Pages call OpenWeatherMap directly, and it lets them with three headers: these, and `Access-Control-Allow-Origin: *`.
 pub(super) const CORS: [(HeaderName, HeaderValue); 2] = [
@@ -43,7 +48,8 @@ pub(super) enum Dialect {
 impl Dialect {
     /// That of a path.
     pub(super) fn of(path: &str) -> Self {
-        if path.starts_with("/data/") || path.starts_with("/geo/") { Self::OpenWeatherMap } else { Self::Own }
+        let theirs = ["/data/", "/geo/", "/img/", "/map/"].iter().any(|root| path.starts_with(root));
+        if theirs { Self::OpenWeatherMap } else { Self::Own }
     }
 }
 

@@ -123,6 +123,24 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", "Invalid body", detail)
     }
 
+    pub(super) fn no_tunnels() -> Self {
+        let detail = "this service opens no tunnels: give the client this service's address in place of OpenWeatherMap's, \
+                      or have it ask for http:// instead of https:// (with server.forward_proxy)";
+        Self::new(StatusCode::NOT_IMPLEMENTED, "connect-not-supported", "No tunnels", detail)
+    }
+
+    pub(super) fn forward_proxy_off() -> Self {
+        let detail =
+            "this service is no proxy: ask it by its own address, or have its operator set server.forward_proxy";
+        Self::new(StatusCode::FORBIDDEN, "forward-proxy-off", "Not a proxy", detail)
+    }
+
+    pub(super) fn forward_proxy_refused() -> Self {
+        let detail = "as a proxy this service answers for nothing but OpenWeatherMap, and only http://; for all else, its own \
+                      address included, the client has to use no proxy (NO_PROXY)";
+        Self::new(StatusCode::FORBIDDEN, "forward-proxy-refused", "Not for this proxy", detail)
+    }
+
     pub(super) fn no_credential() -> Self {
         let detail = "there is no credential of this id: it was never put, was removed, or is at its end";
         Self::new(StatusCode::NOT_FOUND, "not-found", "No such credential", detail)

@@ -17,27 +17,26 @@ const LEAST_WAIT: Duration = Duration::from_secs(60);
 /// A longer `Retry-After` than this is taken for an error.
 const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
 
-/// The host of the plans that all have; what else OpenWeatherMap serves is on hosts beside it. Behind another base URL all is
-/// taken to be in one place.
-const API_HOST: &str = "api.openweathermap.org";
+/// How every PNG image begins (RFC 2083, section 3.1).
+const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
 /// Writes the path and the parameters of the question and, last, the key into `url`, the base URL.
 pub(super) fn write_request(url: &mut Url, query: &Query, key: &str) {
     let endpoint = query.endpoint();
-    if url.host_str() == Some(API_HOST) {
-        let host = match endpoint.host {
-            Host::Api => API_HOST,
-            Host::Pro => "pro.openweathermap.org",
-            Host::History => "history.openweathermap.org",
-        };
+    // What not all plans have is on hosts beside that. Behind another base URL all is taken to be in one place.
+    if url.host_str() == Some(Host::Api.name()) {
         // The base URL has a host, so it can have another one.
-        let _ = url.set_host(Some(host));
+        let _ = url.set_host(Some(endpoint.host.name()));
     }
-    let path = format!("{}{}", url.path().trim_end_matches('/'), endpoint.paths[0]);
+    let (path, parameters) = query.target();
+    let path = format!("{}{path}", url.path().trim_end_matches('/'));
     url.set_path(&path);
-    let separator = if query.parameters().is_empty() { "" } else { "&" };
+    if endpoint.host == Host::Site {
+        return;
+    }
+    let separator = if parameters.is_empty() { "" } else { "&" };
     let key: String = form_urlencoded::byte_serialize(key.as_bytes()).collect();
-    url.set_query(Some(&format!("{}{separator}appid={key}", query.parameters())));
+    url.set_query(Some(&format!("{parameters}{separator}appid={key}")));
 }
 
 /// Seconds from `Retry-After` (RFC 9110, section 10.2.3), within reason; OpenWeatherMap was never seen to send it.
@@ -52,6 +51,15 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Duration {
 /// # Errors
 /// It is not; with OpenWeatherMap's own words, if it is its error and not that of a gateway on the way.
 pub(super) fn judge(endpoint: &Endpoint, status: u16, body: &Bytes, retry_after: Duration) -> Result<(), Failure> {
+    if endpoint.shape == Shape::Png {
+        return match status {
+            200 if body.starts_with(PNG) => Ok(()),
+            // There is no such image.
+            404 => Err(SourceError::UnknownLocation.into()),
+            200 => Err(SourceError::InvalidResponse.into()),
+            _ => Err(failure(endpoint, status, &Said::default(), retry_after).into()),
+        };
+    }
     let words = || (body.len() <= MAX_WORDS).then(|| Words { status, body: Bytes::copy_from_slice(body) });
     // JSON is UTF-8 (RFC 8259, section 8.1).
     let json = std::str::from_utf8(body).ok().and_then(Json::read);
@@ -138,6 +146,7 @@ impl<'a> Json<'a> {
             Shape::Object(wanted) => wanted.iter().all(|(name, kind)| has(name, *kind)),
             Shape::Array => matches!(self, Self::Array(_)),
             Shape::Pages => has("data", Member::List),
+            Shape::Png => false,
         }
     }
 }
@@ -172,7 +181,7 @@ pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &U
         return Some(body.clone());
     }
     let url = base.join(&written).ok()?;
-    let at_home = url.host_str().is_some_and(|host| host == API_HOST || Some(host) == base.host_str());
+    let at_home = url.host_str().is_some_and(|host| host == Host::Api.name() || Some(host) == base.host_str());
     if !at_home || !url.username().is_empty() || url.password().is_some() || url.path() != endpoint.paths[0] {
         return None;
     }

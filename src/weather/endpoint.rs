@@ -6,6 +6,8 @@
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
+
 use super::parameter::{Kind, Parameter};
 
 /// One of OpenWeatherMap's endpoints.
@@ -13,7 +15,8 @@ use super::parameter::{Kind, Parameter};
 pub struct Endpoint {
     /// Its short name, in the subject of records: never reused for another one.
     pub name: &'static str,
-    /// Its paths at the host root, older ones last. The upstream is asked for the first one.
+    /// Its paths at the host root, older ones last. The upstream is asked for the first one. A `{name}` in it stands for one of
+    /// the parameters.
     pub paths: &'static [&'static str],
     /// Our own path of the same answers; it ends with [`LOCATION`].
     pub own: Option<&'static str>,
@@ -43,6 +46,26 @@ pub enum Host {
     Pro,
     /// `history.openweathermap.org`
     History,
+    /// `openweathermap.org`, which serves icons, to anybody: no key is sent.
+    Site,
+    /// `tile.openweathermap.org`
+    Tile,
+}
+
+impl Host {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Api, Self::Pro, Self::History, Self::Site, Self::Tile];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Api => "api.openweathermap.org",
+            Self::Pro => "pro.openweathermap.org",
+            Self::History => "history.openweathermap.org",
+            Self::Site => "openweathermap.org",
+            Self::Tile => "tile.openweathermap.org",
+        }
+    }
 }
 
 /// How an endpoint is told which place is meant.
@@ -61,7 +84,7 @@ pub enum Place {
     Name,
     /// `zip`
     Zip,
-    /// By its other parameters.
+    /// By its other parameters, or there is none.
     Other,
 }
 
@@ -92,6 +115,8 @@ pub enum Shape {
     Array,
     /// An object with `data`, and with a link to its next page in `next`.
     Pages,
+    /// A PNG image (RFC 2083). Served only where the operator wants it.
+    Png,
 }
 
 /// What a member of a JSON object is.
@@ -125,7 +150,7 @@ impl Hash for Endpoint {
 impl Endpoint {
     /// The one that is served under this path of OpenWeatherMap's.
     pub fn at(path: &str) -> Option<&'static Self> {
-        ENDPOINTS.iter().find(|endpoint| endpoint.paths.contains(&path))
+        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(|template| captures(template, path).is_some()))
     }
 
     /// The one of our own path, and the location in it, still percent-encoded.
@@ -152,6 +177,23 @@ impl Endpoint {
     }
 }
 
+/// What stands for each `{name}` of a template in a path that has its form.
+pub(super) fn captures<'p>(
+    template: &'static str,
+    path: &'p str,
+) -> Option<ArrayVec<(&'static str, &'p str), MAX_CAPTURES>> {
+    if template == path {
+        return Some(ArrayVec::new());
+    }
+    let first = template.find('{')?;
+    let mut parts = path.strip_prefix(&template[..first])?.split('/');
+    let mut captured = ArrayVec::new();
+    for name in template[first..].split('/') {
+        captured.try_push((name.strip_prefix('{')?.strip_suffix('}')?, parts.next()?)).ok()?;
+    }
+    parts.next().is_none().then_some(captured)
+}
+
 /// The weather of now: the first row, and the one that is asked for most.
 pub static WEATHER: &Endpoint = &ENDPOINTS[0];
 
@@ -168,6 +210,9 @@ const LIMIT: Parameter = Parameter::optional("limit", Kind::Whole { most: Some(5
 const fn count(most: u32) -> Parameter {
     Parameter::optional("cnt", Kind::Whole { most: Some(most) })
 }
+
+/// The most in any row.
+pub(super) const MAX_CAPTURES: usize = 4;
 
 const HALF_AN_HOUR: Option<Duration> = Some(Duration::from_secs(1_800));
 const AN_HOUR: Option<Duration> = Some(Duration::from_secs(3_600));
@@ -194,7 +239,7 @@ const ROW: Endpoint = Endpoint {
 };
 
 /// All of them.
-pub static ENDPOINTS: [Endpoint; 28] = [
+pub static ENDPOINTS: [Endpoint; 30] = [
     Endpoint {
         name: "weather",
         paths: &["/data/2.5/weather"],
@@ -440,4 +485,95 @@ pub static ENDPOINTS: [Endpoint; 28] = [
         shape: Shape::Object(&[("lat", Json::Number), ("lon", Json::Number)]),
         ..ROW
     },
+    Endpoint {
+        name: "icon",
+        paths: &["/img/wn/{icon}"],
+        host: Host::Site,
+        place: Place::Other,
+        parameters: &[Parameter::required("icon", Kind::Icon)],
+        fresh: A_DAY,
+        shape: Shape::Png,
+        ..ROW
+    },
+    Endpoint {
+        name: "tile",
+        paths: &["/map/{layer}/{z}/{x}/{y}"],
+        host: Host::Tile,
+        place: Place::Other,
+        parameters: &[
+            Parameter::required("layer", Kind::Layer),
+            Parameter::required("z", Kind::Whole { most: None }),
+            Parameter::required("x", Kind::Whole { most: None }),
+            Parameter::required("y", Kind::File),
+        ],
+        fresh: HALF_AN_HOUR,
+        shape: Shape::Png,
+        ..ROW
+    },
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    /// The table of `docs/openweathermap.md`.
+    fn documented() -> String {
+        let row = |endpoint: &Endpoint| {
+            let own = endpoint.own.map(|own| format!(", `{own}`")).unwrap_or_default();
+            let place = match endpoint.place {
+                Place::Any => "`q`, `id`, `zip`, or `lat` and `lon`",
+                Place::NameOrPoint => "`q`, or `lat` and `lon`",
+                Place::Point | Place::ExactPoint => "`lat` and `lon`",
+                Place::Name => "`q`",
+                Place::Zip => "`zip`",
+                Place::Other => "",
+            };
+            let others = endpoint.parameters.iter().map(|parameter| match parameter.required {
+                true => format!("`{}`", parameter.name),
+                false => format!("[`{}`]", parameter.name),
+            });
+            let pages = (endpoint.shape == Shape::Pages).then(|| "what its links have".to_owned());
+            let place = (!place.is_empty()).then(|| place.to_owned());
+            let parameters: Vec<_> = place.into_iter().chain(others).chain(pages).collect();
+            let fresh =
+                endpoint.fresh.map_or("`cache.fresh_secs`".to_owned(), |fresh| format!("{} s", fresh.as_secs()));
+            let plan = if endpoint.plan == Plan::Every { "every" } else { "some" };
+            let paths: Vec<_> = endpoint.paths.iter().map(|path| format!("`{path}`")).collect();
+            format!("| {}{own} | {} | {fresh} | {plan} |\n", paths.join(", "), parameters.join("; "))
+        };
+        let rows: String = ENDPOINTS.iter().map(row).collect();
+        format!("| path | asked by | fresh | plan |\n|---|---|---|---|\n{rows}")
+    }
+
+    #[test]
+    fn the_documented_endpoints_are_these() {
+        let page = include_str!("../../docs/openweathermap.md");
+        assert!(page.contains(&documented()), "docs/openweathermap.md should have this table:\n\n{}", documented());
+    }
+
+    #[test]
+    fn no_two_endpoints_share_a_name_or_a_path() {
+        let names: HashSet<_> = ENDPOINTS.iter().map(|endpoint| endpoint.name).collect();
+        let paths: Vec<_> =
+            ENDPOINTS.iter().flat_map(|endpoint| endpoint.paths.iter().copied().chain(endpoint.own)).collect();
+        assert_eq!(names.len(), ENDPOINTS.len());
+        assert_eq!(paths.iter().collect::<HashSet<_>>().len(), paths.len());
+        for endpoint in &ENDPOINTS {
+            assert!(endpoint.paths.iter().all(|path| Endpoint::at(path) == Some(endpoint)), "{}", endpoint.name);
+            assert!(endpoint.fresh.is_none_or(|fresh| fresh <= LONGEST_FRESH), "{}", endpoint.name);
+        }
+    }
+
+    #[test]
+    fn a_path_fits_a_template_part_by_part() {
+        let tile = "/map/{layer}/{z}/{x}/{y}";
+        let found = captures(tile, "/map/clouds_new/3/4/5.png").map(|found| found.to_vec());
+        assert_eq!(found, Some(vec![("layer", "clouds_new"), ("z", "3"), ("x", "4"), ("y", "5.png")]));
+        for path in ["/map/clouds_new/3/4", "/map/clouds_new/3/4/5.png/6", "/maps/clouds_new/3/4/5.png", "/map"] {
+            assert_eq!(captures(tile, path), None, "{path}");
+        }
+        assert_eq!(captures("/data/2.5/weather", "/data/2.5/weather/"), None);
+    }
+}

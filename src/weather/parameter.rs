@@ -10,6 +10,8 @@ use super::{Lang, Units};
 /// Longest word that is kept of a parameter whose words are not all known.
 const MAX_WORD: usize = 32;
 
+const PNG: &str = ".png";
+
 /// A parameter of an endpoint.
 #[derive(Debug)]
 pub struct Parameter {
@@ -47,6 +49,12 @@ pub enum Kind {
         /// How many at most.
         most: usize,
     },
+    /// The file of an icon: `10d.png`, `10d@2x.png`
+    Icon,
+    /// A layer of the map, such as `clouds_new`.
+    Layer,
+    /// A number and `.png`.
+    File,
     /// `2024-02-29`
     Date,
     /// `+03:00`
@@ -82,6 +90,12 @@ impl Kind {
             Self::Numbers { most } => {
                 list(value, most, |number| number.parse().ok().filter(|number: &f64| number.is_finite())).map(Some)
             }
+            Self::Icon => icon(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
+            Self::Layer => layer(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
+            Self::File => {
+                let number: u32 = value.strip_suffix(PNG).and_then(|name| name.parse().ok()).ok_or(Nonsense)?;
+                Ok(Some(format!("{number}{PNG}")))
+            }
             Self::Date => date(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
             Self::Offset => offset(value).map(Some),
         }
@@ -94,9 +108,21 @@ impl Kind {
             Self::Lang => Some(Lang::all().map(|lang| lang.as_str().to_owned()).collect()),
             Self::Whole { most } => most.map(|most| (1..=most).map(|number| number.to_string()).collect()),
             Self::SetOf(words) => Some(subsets(words)),
+            Self::Icon | Self::Layer | Self::File => None,
             Self::Word | Self::Ids { .. } | Self::Numbers { .. } | Self::Date | Self::Offset => None,
         }
     }
+}
+
+/// Two digits, day or night, and the size unless it is the smallest.
+fn icon(value: &str) -> bool {
+    let name = value.strip_suffix(PNG).unwrap_or_default();
+    let name = name.strip_suffix("@2x").or_else(|| name.strip_suffix("@4x")).unwrap_or(name);
+    matches!(name.as_bytes(), [tens, ones, b'd' | b'n'] if tens.is_ascii_digit() && ones.is_ascii_digit())
+}
+
+fn layer(value: &str) -> bool {
+    (1..=MAX_WORD).contains(&value.len()) && value.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 fn word(value: &str) -> Result<String, Nonsense> {
@@ -169,6 +195,9 @@ mod tests {
         same(Kind::SetOf(&["daily", "hourly"]), &["none", ","], None);
         same(Kind::Ids { most: 3 }, &["524901,703448", " 524901 , 703448"], Some("524901,703448"));
         same(Kind::Numbers { most: 5 }, &["12,32,15,37,10", "12.0,32.0,15,37.0,10"], Some("12,32,15,37,10"));
+        same(Kind::Icon, &["10d.png"], Some("10d.png"));
+        same(Kind::Icon, &["01n@2x.png"], Some("01n@2x.png"));
+        same(Kind::File, &["07.png", "7.png"], Some("7.png"));
         same(Kind::Offset, &["+03:00", " 03:00"], Some("+03:00"));
     }
 
@@ -182,6 +211,12 @@ mod tests {
             (Kind::Ids { most: 2 }, "1,,2"),
             (Kind::Ids { most: 2 }, "0"),
             (Kind::Numbers { most: 2 }, "1,nan"),
+            (Kind::Icon, "10d"),
+            (Kind::Icon, "../10d.png"),
+            (Kind::Icon, "10d@3x.png"),
+            (Kind::Layer, "clouds/new"),
+            (Kind::File, "1"),
+            (Kind::File, "-1.png"),
             (Kind::Date, "2024-2-29"),
             (Kind::Date, "today"),
             (Kind::Offset, "3"),

@@ -8,8 +8,9 @@ use std::collections::HashMap;
 use std::fmt;
 
 use arrayvec::ArrayVec;
+use percent_encoding::percent_decode_str;
 
-use super::endpoint::{Cost, ENDPOINTS, Endpoint, Place, Shape, WEATHER};
+use super::endpoint::{Cost, ENDPOINTS, Endpoint, Place, Shape, WEATHER, captures};
 use super::location::{Hundredths, ten_thousandths};
 use super::parameter::{Kind, Parameter};
 use super::{Lang, Location, LocationError};
@@ -243,6 +244,38 @@ impl Query {
             written.add_others(endpoint, &values);
         }
         Ok(written.question(endpoint))
+    }
+
+    /// The same with what stands in the path, if the endpoint's has room for some of its parameters.
+    ///
+    /// # Errors
+    /// As [`Query::openweathermap`].
+    pub fn at(endpoint: &'static Endpoint, path: &str, parameters: &str) -> Result<Self, Refused> {
+        if endpoint.shape != Shape::Png {
+            return Self::openweathermap(endpoint, parameters);
+        }
+        let captured = captures(endpoint.paths[0], path).unwrap_or_default();
+        let mut written = Written::default();
+        for Parameter { name, kind, .. } in endpoint.parameters {
+            let value = captured.iter().find_map(|(captured, value)| (captured == name).then_some(*value));
+            let decoded = percent_decode_str(value.unwrap_or_default()).decode_utf8_lossy();
+            let canonical = kind.canonical(&decoded).map_err(|_| Refused::Parameter(name))?;
+            written.add_some(name, canonical.map(Cow::Owned));
+        }
+        Ok(written.question(endpoint))
+    }
+
+    /// The path that it is asked under, and what is left of its parameters.
+    pub fn target(&self) -> (Cow<'static, str>, &str) {
+        let template = self.endpoint.paths[0];
+        if self.endpoint.shape != Shape::Png {
+            return (Cow::Borrowed(template), &self.parameters);
+        }
+        let part = |part: &str| match part.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            Some(name) => self.value(name).unwrap_or_default().into_owned(),
+            None => part.to_owned(),
+        };
+        (Cow::Owned(template.split('/').map(part).collect::<Vec<_>>().join("/")), "")
     }
 
     /// Reads a link of one of the endpoint's pages: what stands in it after the question mark.

@@ -8,8 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bytes::Bytes;
+use reqwest::Method;
 
-use crate::harness::{Redis, Reply, ScriptedUpstream, Setup, body};
+use crate::cache_status::decoded;
+use crate::harness::{Inspector, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
+
+#[path = "../../benches/fixture/forecast.rs"]
+mod forecast;
+
+use forecast::forecast;
 
 fn recorded(kind: &str) -> Option<Vec<(String, Bytes)>> {
     let dir = PathBuf::from(std::env::var_os("STRATUS_RECORDED_BODIES")?).join(kind);
@@ -63,6 +70,68 @@ async fn every_weather_body_comes_out_as_it_came_in_from_upstream_from_redis_and
     clock.advance(Duration::from_secs(3_960));
     redis.server.stop().await;
     assert_eq!(service.get("/weather/id:1").await.code(), "upstream-failed");
+}
+
+/// Weather with a long part: the recorded answers of all endpoints, each as that part, or forecasts of our own.
+fn long_bodies() -> Vec<(String, Bytes)> {
+    const RECORDED: [&str; 6] =
+        ["air_pollution", "box_city", "forecast", "forecast_climate_pro", "forecast_hourly_pro", "onecall"];
+    let recorded: Option<Vec<_>> = RECORDED.into_iter().map(recorded).collect();
+    let parts = recorded.map_or_else(
+        || (1..9).map(|number| (format!("own {number}"), forecast(number, number * 16).into())).collect(),
+        |kinds| kinds.concat(),
+    );
+    let weather = |part: &[u8]| {
+        let part = String::from_utf8_lossy(part);
+        Bytes::from(body("London").replacen('{', &format!(r#"{{"more":{part},"#), 1))
+    };
+    let bodies = parts.into_iter().map(|(name, part): (String, Bytes)| (name, weather(&part)));
+    bodies.filter(|(_, body)| body.len() > 4_000).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_long_body_comes_out_in_every_coding_as_it_came_in_and_takes_less_than_half_of_its_length_in_redis() {
+    let bodies = long_bodies();
+    assert!(bodies.len() >= 8);
+    let (upstream, mut redis) = (ScriptedUpstream::start(Reply::json(500, "")).await, Redis::start().await);
+    let mut inspector = Inspector::enter(&mut redis).await;
+    let service = Setup::redis(&upstream, &redis).start().await;
+    let (mut names, mut tags) = (Vec::new(), Vec::new());
+    for (number, (name, body)) in bodies.iter().enumerate() {
+        upstream.once(Reply::json(200, body.clone()));
+        let path = format!("/weather/id:{}", number + 1);
+        assert!(service.get(&path).await.body == body[..], "{name}");
+        tags.push(in_every_coding(&service, &path, body).await);
+        let sealed = inspector.new_name(&names).await;
+        assert!(inspector.value(&sealed).await.len() * 2 < body.len(), "{name}");
+        names.push(sealed);
+    }
+    let clock = service.clock.clone();
+    assert!(service.stop().await);
+
+    // Each coding from the record in Redis, then from memory.
+    let service = Setup::redis(&upstream, &redis).clock(&clock).start().await;
+    for (number, (_, body)) in bodies.iter().enumerate() {
+        assert_eq!(in_every_coding(&service, &format!("/weather/id:{}", number + 1), body).await, tags[number]);
+    }
+    let without_memory = Setup::redis(&upstream, &redis).clock(&clock).set("cache.memory_max_bytes", 0).start().await;
+    for (number, (_, body)) in bodies.iter().enumerate() {
+        assert_eq!(in_every_coding(&without_memory, &format!("/weather/id:{}", number + 1), body).await, tags[number]);
+    }
+    assert_eq!(upstream.calls(), bodies.len());
+}
+
+/// Asks for a body that is there, as it is and in each coding; gives the tags.
+async fn in_every_coding(service: &Service, path: &str, body: &[u8]) -> Vec<String> {
+    let mut tags = Vec::new();
+    for coding in ["", "gzip", "br", "zstd", ""] {
+        let given = answer(service.request(Method::GET, path).header("accept-encoding", coding)).await;
+        assert_eq!((given.x_cache(), given.header("content-encoding")), ("HIT", coding), "{path}");
+        assert_eq!(given.header("content-length"), given.body.len().to_string(), "{path} {coding}");
+        assert!(decoded(coding, &given.body) == body, "{path} {coding}");
+        tags.push(given.header("etag").to_owned());
+    }
+    tags
 }
 
 #[tokio::test(flavor = "multi_thread")]

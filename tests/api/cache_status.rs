@@ -301,7 +301,8 @@ async fn a_short_body_is_sent_as_it_is() {
     assert_eq!(given.text(), body("Rome"));
 }
 
-fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
+/// What a body in this coding says.
+pub(crate) fn decoded(coding: &str, bytes: &[u8]) -> Vec<u8> {
     use std::io::Read;
     let mut plain = Vec::new();
     match coding {

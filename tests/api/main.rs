@@ -14,6 +14,7 @@ mod contract;
 mod counters;
 mod ending;
 mod fleet;
+mod forward_proxy;
 mod guards;
 mod harness;
 mod https;

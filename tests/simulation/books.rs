@@ -125,7 +125,7 @@ impl Books {
     /// The true age of the weather that was given, if it was.
     fn age(&mut self, asked: Asked, at: Duration, result: &Result<Answer, GetError>) -> Option<Duration> {
         let Ok(Answer { content: Content::Weather(body), .. }) = result else { return None };
-        match upstream::read(body.bytes()) {
+        match upstream::read(&body.bytes()) {
             Some((place, made)) if place == asked.place => Some(at - made),
             _ => {
                 self.mixed_up += 1;

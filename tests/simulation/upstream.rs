@@ -83,11 +83,7 @@ impl Sky {
             Mood::RateLimiting => Err(SourceError::BudgetExhausted { retry_after: RETRY_AFTER }),
             Mood::Well => {
                 sleep(Duration::from_millis(thinking)).await;
-                if place < MADE_UP {
-                    Ok(body(place, self.began.elapsed()))
-                } else {
-                    Err(SourceError::UnknownLocation.into())
-                }
+                if place < MADE_UP { Ok(body(place, self.began.elapsed())) } else { Err(SourceError::UnknownLocation) }
             }
         }
     }

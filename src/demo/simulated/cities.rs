@@ -139,15 +139,15 @@ pub(super) const ALIASES: &[(&str, &str)] = &[
     ("東京都", "tokyo"),
 ];
 
-/// The state of each city in the United States: `q=New York,NY` names a state where others name a
-/// country.
-pub(super) const STATES: &[(&str, &str)] = &[
-    ("new york", "NY"),
-    ("chicago", "IL"),
-    ("los angeles", "CA"),
-    ("san francisco", "CA"),
-    ("seattle", "WA"),
-    ("honolulu", "HI"),
+/// The state of each city in the United States, its code and its name: `q=New York,NY` names a state
+/// where others name a country.
+pub(super) const STATES: &[(&str, &str, &str)] = &[
+    ("new york", "NY", "New York"),
+    ("chicago", "IL", "Illinois"),
+    ("los angeles", "CA", "California"),
+    ("san francisco", "CA", "California"),
+    ("seattle", "WA", "Washington"),
+    ("honolulu", "HI", "Hawaii"),
 ];
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! How warm the air feels.
+//! How warm and how damp the air feels.
 
 /// How warm it feels in °C, by the formulas of the US weather service: recorded bodies of the real
 /// API agree with them.
@@ -37,9 +37,28 @@ fn heat_index(t: f64, humidity: f64) -> f64 {
     }
 }
 
+/// The temperature in °C at which dew forms, or frost below the freezing point, by the Magnus formula.
+pub(super) fn dew_point(celsius: f64, humidity: f64) -> f64 {
+    let share = (humidity / 100.0).ln() + 17.62 * celsius / (243.12 + celsius);
+    let dew = if share < 0.0 { 272.62 * share / (22.46 - share) } else { 243.12 * share / (17.62 - share) };
+    // Damp air can be past the point of frost without any.
+    dew.min(celsius)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_dew_point_agrees_with_recorded_bodies() {
+        // Phoenix 2023, Lisbon 2023 twice, New York 2026, Denver 2021.
+        for (celsius, humidity, dew) in
+            [(16.05, 48.0, 5.05), (17.48, 72.0, 12.38), (25.1, 59.0, 16.53), (-0.27, 54.0, -7.54), (2.59, 34.0, -10.42)]
+        {
+            let ours = dew_point(celsius, humidity);
+            assert!((ours - dew).abs() < 0.1, "{celsius}: {ours} for {dew}");
+        }
+    }
 
     #[test]
     fn feels_like_agrees_with_recorded_bodies() {

@@ -67,6 +67,26 @@ pub(super) struct Location {
     pub(super) lon: Option<String>,
 }
 
+impl Place {
+    /// The state, by its name in English, of a known city in the United States.
+    pub(super) fn state(&self) -> Option<&'static str> {
+        let known = CITIES.iter().find(|city| city.id == self.id)?;
+        let name = fold(known.name);
+        STATES.iter().find(|(city, ..)| *city == name).map(|(.., state)| *state)
+    }
+
+    /// The name of a time zone that has the offset of this place all through the year: the one of its people would have
+    /// daylight saving, and the simulation has none.
+    pub(super) fn zone(&self) -> String {
+        match self.timezone {
+            0 => "Etc/GMT".to_owned(),
+            19_800 => "Asia/Kolkata".to_owned(),
+            // POSIX's sign: hours west of Greenwich count up.
+            ahead => format!("Etc/GMT{:+}", -ahead / 3_600),
+        }
+    }
+}
+
 impl Location {
     /// Finds or invents the place. Where several kinds of location are given, the first of q, id,
     /// zip, lat+lon counts.
@@ -117,7 +137,9 @@ fn by_name(q: &str) -> Result<Place, NoPlace> {
 fn known_city(city: &str, region: Option<&str>) -> Option<&'static City> {
     let city = ALIASES.iter().find(|(other, _)| *other == city).map_or(city, |(_, name)| name);
     CITIES.iter().find(|known| {
-        fold(known.name) == city && region.is_none_or(|r| known.country == r || STATES.contains(&(city, r)))
+        fold(known.name) == city
+            && region
+                .is_none_or(|r| known.country == r || STATES.iter().any(|(name, code, _)| (*name, *code) == (city, r)))
     })
 }
 
@@ -146,19 +168,56 @@ fn by_zip(text: &str) -> Result<Place, NoPlace> {
 }
 
 fn by_position(lat: i32, lon: i32) -> Place {
-    let apart = |city: &City| {
-        let north = i64::from(city.lat) - i64::from(lat);
-        let east = i64::from(city.lon) - i64::from(lon);
-        north * north + east * east
-    };
-    let nearest = CITIES.iter().min_by_key(|city| apart(city));
-    if let Some(city) = nearest.filter(|city| apart(city) <= NEARBY * NEARBY) {
+    let nearest = CITIES.iter().min_by_key(|city| apart(city, lat, lon));
+    if let Some(city) = nearest.filter(|city| apart(city, lat, lon) <= NEARBY * NEARBY) {
         return Place { lat, lon, ..at_city(city) };
     }
     // Weather does not change from one street to the next: points in the same tenth of a degree
     // have it in common.
     let seed = hash(&format!("at:{},{}", lat.div_euclid(1_000), lon.div_euclid(1_000)));
     anywhere(seed, lat, lon)
+}
+
+/// Where those live who named their towns after others.
+const NAMESAKES_IN: [&str; 4] = ["US", "CA", "AU", "GB"];
+
+/// All places of a name, the best known first; none if it is not known.
+pub(super) fn named(q: &str) -> Vec<Place> {
+    let Ok(first) = by_name(q) else { return Vec::new() };
+    let others = NAMESAKES_IN.iter().filter(|country| first.country.as_deref() != Some(country));
+    let others = others.filter_map(|country| by_name(&format!("{q},{country}")).ok());
+    let wanted = if q.contains(',') { 0 } else { NAMESAKES_IN.len() };
+    let others: Vec<Place> = others.take(wanted).collect();
+    [first].into_iter().chain(others).collect()
+}
+
+/// The known cities whose names begin like this, the best known first.
+pub(super) fn beginning_with(start: &str) -> Vec<Place> {
+    let start = fold(start);
+    CITIES.iter().filter(|city| fold(city.name).starts_with(&start)).map(at_city).collect()
+}
+
+/// All known cities, the nearest to a place first.
+pub(super) fn nearest_to(place: &Place) -> Vec<Place> {
+    let mut cities: Vec<&City> = CITIES.iter().collect();
+    cities.sort_by_key(|city| apart(city, place.lat, place.lon));
+    cities.into_iter().map(at_city).collect()
+}
+
+/// The known cities within the edges, in degrees.
+pub(super) fn within(west: f64, south: f64, east: f64, north: f64) -> Vec<Place> {
+    let inside = |city: &&City| {
+        let (lat, lon) = (f64::from(city.lat) / 10_000.0, f64::from(city.lon) / 10_000.0);
+        (south..=north).contains(&lat) && (west..=east).contains(&lon)
+    };
+    CITIES.iter().filter(inside).map(at_city).collect()
+}
+
+/// The square of the distance in ten-thousandths of a degree: enough to compare.
+fn apart(city: &City, lat: i32, lon: i32) -> i64 {
+    let north = i64::from(city.lat) - i64::from(lat);
+    let east = i64::from(city.lon) - i64::from(lon);
+    north * north + east * east
 }
 
 /// A known city as it stands in the table.
@@ -279,6 +338,39 @@ mod tests {
         assert_eq!((sea.name.as_str(), sea.country, sea.id), ("", None, 0));
         assert_eq!(sea.timezone, -10_800);
         assert_eq!(at("-90", "180").unwrap().lat, -900_000);
+    }
+
+    #[test]
+    fn a_name_has_namesakes_which_are_found_under_their_country() {
+        let found = named("london");
+        assert_eq!(found[0], q("London").unwrap());
+        let countries: Vec<_> = found.iter().map(|place| place.country.as_deref().unwrap()).collect();
+        assert_eq!(countries, ["GB", "US", "CA", "AU"]);
+        assert_eq!(found[2], q("London,CA").unwrap());
+        assert_eq!(named("London,GB").len(), 1);
+        assert!(named("Atlantis").is_empty());
+        assert_eq!(q("Seattle").unwrap().state(), Some("Washington"));
+        assert_eq!(found[1].state(), None);
+    }
+
+    #[test]
+    fn cities_are_found_by_where_they_lie() {
+        let names = |places: Vec<Place>| places.into_iter().map(|place| place.name).collect::<Vec<_>>();
+        assert_eq!(names(beginning_with("LO")), ["London", "Los Angeles"]);
+        assert_eq!(names(nearest_to(&at("48.5", "2.0").unwrap()))[..2], ["Paris", "Brussels"]);
+        assert_eq!(names(within(12.0, 41.0, 17.0, 49.0)), ["Vienna", "Rome"]);
+        assert!(within(-5.0, -5.0, -5.0, -5.0).is_empty());
+    }
+
+    #[test]
+    fn the_time_zone_has_the_offset_of_the_place() {
+        for (name, zone) in
+            [("London", "Etc/GMT"), ("Tokyo", "Etc/GMT-9"), ("New York", "Etc/GMT+5"), ("Delhi", "Asia/Kolkata")]
+        {
+            assert_eq!(q(name).unwrap().zone(), zone);
+        }
+        let whole_hours = CITIES.iter().all(|city| city.timezone % 3_600 == 0 || city.timezone == 19_800);
+        assert!(whole_hours);
     }
 
     #[test]

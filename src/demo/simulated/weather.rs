@@ -6,19 +6,22 @@
 
 use std::f64::consts::TAU;
 
-use super::comfort::feels_like;
+use super::comfort::{dew_point, feels_like};
 use super::places::Place;
+use super::sun;
 use super::text::mix;
 
 /// Seconds between observations. The real service asks for no more than one call per place in that
 /// time.
 const INTERVAL: i64 = 600;
 
-const DAY: i64 = 86_400;
-const HOUR: f64 = 3_600.0;
+/// Seconds in a day.
+pub(super) const DAY: i64 = 86_400;
+/// Seconds in an hour.
+pub(super) const HOUR: i64 = 3_600;
 
 /// The last second of the year 9999: nobody needs more, and the arithmetic below cannot overflow.
-const LAST_SECOND: i64 = 253_402_300_799;
+pub(super) const LAST_SECOND: i64 = 253_402_300_799;
 
 /// Snow falls below this temperature (°C), rain above.
 const SNOW_BELOW: f64 = 1.5;
@@ -32,6 +35,23 @@ pub(super) enum Fall {
     Rain(i64),
     /// Snow, as water.
     Snow(i64),
+}
+
+impl Fall {
+    /// Hundredths of a millimetre, of either kind.
+    pub(super) fn amount(self) -> i64 {
+        self.rain() + self.snow()
+    }
+
+    /// Hundredths of a millimetre of rain.
+    pub(super) fn rain(self) -> i64 {
+        if let Self::Rain(amount) = self { amount } else { 0 }
+    }
+
+    /// Hundredths of a millimetre of snow, as water.
+    pub(super) fn snow(self) -> i64 {
+        if let Self::Snow(amount) = self { amount } else { 0 }
+    }
 }
 
 /// One observation, in the units of the `standard` system. Decimals are kept as whole hundredths,
@@ -60,6 +80,10 @@ pub(super) struct Observation {
     pub(super) grnd_level: i64,
     /// Percent.
     pub(super) humidity: i64,
+    /// Hundredths of a kelvin.
+    pub(super) dew_point: i64,
+    /// Hundredths of the UV index.
+    pub(super) uvi: i64,
     /// Metres, at most 10000.
     pub(super) visibility: i64,
     /// Hundredths of a metre per second.
@@ -72,6 +96,8 @@ pub(super) struct Observation {
     pub(super) clouds: i64,
     /// Rain or snow.
     pub(super) fall: Fall,
+    /// How probable rain or snow was, in percent: what a forecast says about this time.
+    pub(super) chance: i64,
     /// Condition code of the real service, such as 800 for a clear sky.
     pub(super) condition: u16,
 }
@@ -82,7 +108,7 @@ pub(super) fn observe(place: &Place, unix: i64) -> Observation {
     let unix = unix.clamp(0, LAST_SECOND);
     let dt = unix - unix % INTERVAL;
     let curve = |salt: u64, hours: f64| drift(place.seed, salt, dt, hours);
-    let (sunrise, sunset) = sun(place, dt);
+    let (sunrise, sunset) = sun::rise_and_set(place, dt);
 
     let cover = stretch(0.65 * curve(1, 37.0) + 0.35 * curve(2, 7.0));
     let front = curve(3, 61.0);
@@ -90,7 +116,8 @@ pub(super) fn observe(place: &Place, unix: i64) -> Observation {
     let daily = daily_wave(place, dt) * (4.5 - 2.5 * cover);
     let celsius = (season(place, dt) + daily + 9.0 * (front - 0.5) + 1.5 * (curve(6, 5.0) - 0.5)).clamp(-60.0, 52.0);
 
-    let fall = precipitation(cover, curve(7, 11.0), celsius);
+    let wet = curve(7, 11.0);
+    let fall = precipitation(cover, wet, celsius);
     let wetness = if fall == Fall::Dry { 0.0 } else { 14.0 };
     let humidity = (58.0 + 22.0 * (cover - 0.4) - 3.0 * daily + 34.0 * (curve(8, 29.0) - 0.5) + wetness)
         .clamp(15.0, 100.0)
@@ -113,19 +140,22 @@ pub(super) fn observe(place: &Place, unix: i64) -> Observation {
         sea_level: sea_level.round() as i64,
         grnd_level: (sea_level * (-place.climate.elevation / 8_400.0).exp()).round() as i64,
         humidity: humidity as i64,
+        dew_point: kelvin(dew_point(celsius, humidity)),
+        uvi: hundredths(sun::uv_index(place, dt, cover)),
         visibility,
         wind: hundredths(speed),
         wind_deg: (720.0 * curve(11, 47.0)).round() as i64 % 360,
         gust: (speed >= 4.0).then(|| hundredths(speed * (1.3 + 0.6 * curve(12, 2.0)))),
         clouds: (100.0 * cover).round() as i64,
         fall,
+        chance: chance(cover, wet),
         condition: condition(fall, celsius, visibility, (100.0 * cover).round() as i64),
     }
 }
 
 /// A smooth random curve from 0 to 1 that wanders over about the given number of hours.
-fn drift(seed: u64, salt: u64, unix: i64, hours: f64) -> f64 {
-    let at = unix as f64 / (hours * HOUR);
+pub(super) fn drift(seed: u64, salt: u64, unix: i64, hours: f64) -> f64 {
+    let at = unix as f64 / (hours * HOUR as f64);
     let knot = |number: u64| {
         let bits = mix(seed ^ mix(number.wrapping_add(salt << 40)));
         // The top 53 bits are as many as a double holds exactly.
@@ -142,16 +172,10 @@ fn stretch(value: f64) -> f64 {
     (0.5 + 1.9 * (value - 0.5)).clamp(0.0, 1.0)
 }
 
-/// Days since the start of an average year. Being off by a day at times does not matter to a
-/// made-up climate.
-fn day_of_year(unix: i64) -> f64 {
-    (unix as f64 / DAY as f64) % 365.2425
-}
-
 /// The usual temperature for the time of year, in °C; coldest and warmest about the 20th of January
 /// and July (or the reverse).
 fn season(place: &Place, unix: i64) -> f64 {
-    let wave = (TAU * (day_of_year(unix) - 200.0) / 365.2425).cos();
+    let wave = (TAU * (sun::day_of_year(unix) - 200.0) / 365.2425).cos();
     let climate = place.climate;
     (climate.january + climate.july) / 2.0 + (climate.july - climate.january) / 2.0 * wave
 }
@@ -159,33 +183,24 @@ fn season(place: &Place, unix: i64) -> f64 {
 /// From -1 before dawn to 1 at three in the afternoon by the sun.
 fn daily_wave(place: &Place, unix: i64) -> f64 {
     let solar = unix as f64 + f64::from(place.lon) / 10_000.0 * 240.0;
-    (TAU * (solar / HOUR - 15.0) / 24.0).cos()
+    (TAU * (solar / HOUR as f64 - 15.0) / 24.0).cos()
 }
 
-/// Sunrise and sunset of the place's calendar day, to within a few minutes.
-fn sun(place: &Place, unix: i64) -> (i64, i64) {
-    let midnight = (unix + i64::from(place.timezone)).div_euclid(DAY) * DAY;
-    let day = day_of_year(midnight + DAY / 2);
-    let tilt = (-23.44 * (TAU * (day + 10.0) / 365.2425).cos()).to_radians();
-    // The equation of time: how many minutes a sundial is ahead of a clock.
-    let turn = TAU * (day - 81.0) / 365.2425;
-    let ahead = 9.87 * (2.0 * turn).sin() - 7.53 * turn.cos() - 1.5 * turn.sin();
-    let lon = f64::from(place.lon) / 10_000.0;
-    let noon = midnight + DAY / 2 - (lon * 240.0 + ahead * 60.0).round() as i64;
-    // The sun counts as risen when its upper edge shows, which refraction lifts: 0.833 degrees
-    // below the horizon.
-    let lat = (f64::from(place.lat) / 10_000.0).clamp(-89.9, 89.9).to_radians();
-    let cosine = ((-0.833_f64).to_radians().sin() - lat.sin() * tilt.sin()) / (lat.cos() * tilt.cos());
-    // In polar day and night there is no crossing; a day just short of 24 hours, or a minute long,
-    // keeps the order.
-    let half = (cosine.clamp(-1.0, 1.0).acos() / TAU * DAY as f64).clamp(60.0, 43_140.0) as i64;
-    (noon - half, noon + half)
+/// Wetter moments than this bring rain or snow, where the sky is covered to at least `RAIN_COVER`.
+const STARTS_AT: f64 = 0.54;
+const RAIN_COVER: f64 = 0.6;
+
+/// Percent; 80 and more exactly where there is rain or snow.
+fn chance(cover: f64, wet: f64) -> i64 {
+    let near = (wet / STARTS_AT).min(cover / RAIN_COVER);
+    // Below half of what it takes nobody would speak of rain.
+    let percent = if near < 1.0 { 160.0 * (near - 0.5) } else { 80.0 + 20.0 * (wet - STARTS_AT) / (1.0 - STARTS_AT) };
+    percent.clamp(0.0, 100.0).floor() as i64
 }
 
 /// Rain or snow, if the sky is covered enough and the moment wet enough.
 fn precipitation(cover: f64, wet: f64, celsius: f64) -> Fall {
-    const STARTS_AT: f64 = 0.54;
-    if cover < 0.6 || wet < STARTS_AT {
+    if cover < RAIN_COVER || wet < STARTS_AT {
         return Fall::Dry;
     }
     let strength = (wet - STARTS_AT) / (1.0 - STARTS_AT);
@@ -314,6 +329,9 @@ mod tests {
             assert!((0..1_500).contains(&seen.wind), "{seen:?}");
             assert!((0..=100).contains(&seen.clouds), "{seen:?}");
             assert!(seen.gust.is_none_or(|gust| gust > seen.wind), "{seen:?}");
+            assert!(seen.dew_point <= seen.temp && (0..1_400).contains(&seen.uvi), "{seen:?}");
+            assert!(seen.daytime || seen.uvi < 10, "{seen:?}");
+            assert_eq!(seen.fall != Fall::Dry, (80..=100).contains(&seen.chance), "{seen:?}");
             if matches!(seen.fall, Fall::Snow(_)) {
                 assert!(seen.temp < 27_515, "{seen:?}");
             }

@@ -128,7 +128,7 @@ pub(super) fn count(metrics: &Metrics, line: &str) -> u64 {
 
 pub(super) fn body_of(answer: &Answer) -> String {
     match &answer.content {
-        Content::Weather(body) => String::from_utf8_lossy(body.bytes()).into_owned(),
+        Content::Weather(body) => String::from_utf8_lossy(&body.bytes()).into_owned(),
         Content::UnknownPlace(_) => panic!("the place is known"),
     }
 }

@@ -357,8 +357,8 @@ fn said<'a>(diary: &'a Diary, key: usize, answer: &Answer) -> Option<(usize, &'a
         let mut unknown = diary.ends(key).filter(|(_, end)| end.word == Word::Unknown);
         return unknown.find(|(_, end)| end.at_ms == answer.fetched_at_ms);
     };
-    let number = std::str::from_utf8(body.bytes()).ok()?.split(' ').next()?.parse().ok()?;
+    let number = std::str::from_utf8(&body.bytes()).ok()?.split(' ').next()?.parse().ok()?;
     let end = diary.end(key, number)?;
-    let right = end.at_ms == answer.fetched_at_ms && end.word == Word::Weather(body.bytes().clone());
+    let right = end.at_ms == answer.fetched_at_ms && end.word == Word::Weather(body.bytes());
     right.then_some((number, end))
 }

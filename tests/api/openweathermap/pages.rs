@@ -44,7 +44,7 @@ async fn body_for(service: &Service, head: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_link_leads_to_where_the_caller_came_from_and_has_no_key() {
     let upstream = upstream(&link()).await;
-    let service = Setup::memory(&upstream).start().await;
+    let service = Setup::memory(&upstream).set("server.forward_proxy", true).start().await;
     let address = service.public.to_string();
     let given = service.get(FIRST).await;
     assert_eq!((given.status.as_u16(), given.text()), (200, on(&format!("http://{address}")).as_str()));

@@ -5,9 +5,9 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
-use stratus::weather::{ENDPOINTS, Endpoint, Query, Shape};
+use stratus::weather::{Endpoint, Query, Shape};
 
-use super::{CITY_NOT_FOUND, has_their_headers, is_an_error, says, service_on_everything};
+use super::{CITY_NOT_FOUND, answering_in_json, has_their_headers, is_an_error, says, service_on_everything};
 use crate::harness::{API_KEY, Answer, ScriptedUpstream, Service, answer};
 
 const NOTHING: &str = r#"{"cod":"400","message":"Nothing to geocode"}"#;
@@ -116,7 +116,7 @@ fn value() -> impl Strategy<Value = String> {
 /// A parameter, by a name of the table or another one; written plainly or percent-encoded.
 fn pair() -> impl Strategy<Value = String> {
     let others = ["appid", "APPID", "mode", "callback", "key", "a", "Q", "", "page", "q[]", "host"];
-    let table = ENDPOINTS.iter().flat_map(|endpoint| endpoint.parameters).map(|parameter| parameter.name);
+    let table = answering_in_json().flat_map(|endpoint| endpoint.parameters).map(|parameter| parameter.name);
     let names: Vec<_> = table.chain(PLACE).chain(PLACE).chain(others).collect();
     (select(names), value(), any::<bool>()).prop_map(|(name, value, encoded)| {
         let encode = |text: &str| form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
@@ -126,7 +126,7 @@ fn pair() -> impl Strategy<Value = String> {
 
 /// A question on one of the paths, with any parameters, often those that it needs.
 fn question() -> impl Strategy<Value = String> {
-    let path = select(ENDPOINTS.iter().flat_map(|endpoint| endpoint.paths).copied().collect::<Vec<_>>());
+    let path = select(answering_in_json().flat_map(|endpoint| endpoint.paths).copied().collect::<Vec<_>>());
     let place =
         select(&["", "q=London", "lat=1&lon=2", "lat=1&lon=2&dt=5&date=2024-02-29", "id=1,2&bbox=1,2", "zip=1"][..]);
     (path, place, prop::collection::vec(pair(), 0..6))

@@ -1,20 +1,12 @@
-//! The simulated service as a client sees it: whole bodies, errors, headers.
+//! What is measured now: of a place, of a list of places, around a point, in a rectangle.
 
-use axum::body::Body;
-use axum::http::{Method, Request as HttpRequest};
-use http_body_util::BodyExt;
 use regex::Regex;
-use serde_json::Value;
-use tower::ServiceExt;
+use serde_json::{Value, json};
 
-use super::*;
-
-const NOW: i64 = 1_727_074_026;
+use super::{BAD_NUMBER, NOW, cities, conditions, get, refused};
 
 fn ok(query: &str, unix: i64) -> String {
-    let reply = reply(&format!("{query}&appid=demo"), unix);
-    assert_eq!(reply.status, StatusCode::OK, "{query}: {}", reply.body);
-    reply.body
+    super::ok("/data/2.5/weather", query, unix)
 }
 
 fn places() -> Vec<String> {
@@ -30,7 +22,7 @@ fn places() -> Vec<String> {
 fn every_body_is_complete_and_well_printed() {
     let places = places();
     assert!(places.len() >= 200);
-    let bad_number = Regex::new(r"\.0+[,}\]]|\.\d*0[,}\]]|\.\d{5}|[eE][+-]?\d").unwrap();
+    let bad_number = Regex::new(BAD_NUMBER).unwrap();
     let text = Regex::new(r#""[^"]*""#).unwrap();
     let long_number = Regex::new(r"\.\d{3}").unwrap();
     for (n, place) in places.iter().enumerate() {
@@ -150,56 +142,63 @@ fn descriptions_are_translated() {
 }
 
 #[test]
-fn errors_are_the_real_ones() {
-    for (query, status, body) in [
-        ("", 401, INVALID_KEY),
-        ("q=London", 401, INVALID_KEY),
-        ("q=London&appid=", 401, INVALID_KEY),
-        ("lat=fake&lon=1", 401, INVALID_KEY),
-        ("appid=k", 400, NOTHING_TO_GEOCODE),
-        ("q=&lat=&lon=&APPID=k", 400, NOTHING_TO_GEOCODE),
-        ("lat=5&appid=k", 400, NOTHING_TO_GEOCODE),
-        ("lat=fake&lon=coordinates&AppId=k", 400, WRONG_LATITUDE),
-        ("lat=1&lon=181&appid=k", 400, WRONG_LONGITUDE),
-        ("q=Atlantis&appid=k", 404, CITY_NOT_FOUND),
-        ("q=aTLANTIS%2Cgr&appid=k", 404, CITY_NOT_FOUND),
-    ] {
-        let got = reply(query, NOW);
-        assert_eq!((got.status.as_u16(), got.body.as_str()), (status, body), "{query}");
+fn a_group_has_what_each_of_its_places_has() {
+    let group = get("/data/2.5/group", "id=524901,703448,nothing,2643743&units=metric", NOW);
+    assert_eq!((&group["cnt"], &group["base"]), (&json!(3), &json!("simulated")));
+    for (member, name) in group["list"].as_array().unwrap().iter().zip(["Moscow", "Kyiv", "London"]) {
+        let alone: Value = serde_json::from_str(&ok(&format!("q={name}&units=metric"), NOW)).unwrap();
+        assert_eq!(member["name"], name);
+        for field in ["coord", "weather", "visibility", "clouds", "dt", "id"] {
+            assert_eq!(member[field], alone[field], "{name} {field}");
+        }
+        assert_eq!(member["main"]["temp"], alone["main"]["temp"]);
+        assert_eq!(member["sys"]["timezone"], alone["timezone"]);
     }
-    assert_eq!((INVALID_KEY.len(), CITY_NOT_FOUND.len()), (107, 40));
+    let many = (1..=25).map(|id| id.to_string()).collect::<Vec<_>>().join(",");
+    assert_eq!(get("/data/2.5/group", &format!("id={many}"), NOW)["cnt"], 20);
+    refused("/data/2.5/group", "id=0,x", 404, super::CITY_NOT_FOUND);
+    refused("/data/2.5/group", "q=London", 400, super::NOTHING_TO_GEOCODE);
 }
 
-async fn call(method: Method, uri: &str) -> (StatusCode, String, Vec<String>) {
-    let request = HttpRequest::builder().method(method).uri(uri).body(Body::empty()).unwrap();
-    let response = router().oneshot(request).await.unwrap();
-    let header = |name| response.headers()[name].to_str().unwrap().to_owned();
-    let headers = [
-        "content-type",
-        "access-control-allow-origin",
-        "access-control-allow-credentials",
-        "access-control-allow-methods",
-    ]
-    .map(header);
-    let status = response.status();
-    let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(bytes.to_vec()).unwrap(), headers.to_vec())
+#[test]
+fn places_are_found_by_name_by_how_it_begins_and_around_a_point() {
+    let names = |query: &str| {
+        let found = get("/data/2.5/find", query, NOW);
+        let list = found["list"].as_array().unwrap().clone();
+        assert_eq!((&found["cod"], &found["count"]), (&json!("200"), &json!(list.len())));
+        let name = |place: &Value| {
+            format!("{} {}", place["name"].as_str().unwrap(), place["sys"]["country"].as_str().unwrap())
+        };
+        list.iter().map(name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("q=paris")[..2], ["Paris FR", "Paris US"]);
+    assert_eq!(names("q=paris&cnt=1"), ["Paris FR"]);
+    assert_eq!(names("q=lo&type=like"), ["London GB", "Los Angeles US"]);
+    assert_eq!(names("lat=48.8&lon=2.3&cnt=2"), ["Paris FR", "Brussels BE"]);
+    assert_eq!(names("lat=48.8&lon=2.3").len(), 5);
+    let nowhere = super::ok("/data/2.5/find", "q=Atlantis", NOW);
+    assert_eq!(nowhere, r#"{"message":"accurate","cod":"200","count":0,"list":[],"base":"simulated"}"#);
+    let london = &get("/data/2.5/find", "q=London,GB", NOW)["list"][0];
+    let alone: Value = serde_json::from_str(&ok("q=London", NOW)).unwrap();
+    assert_eq!((&london["main"]["temp"], &london["id"]), (&alone["main"]["temp"], &alone["id"]));
+    assert!(london["snow"].is_null() && london.get("rain").is_some());
+    refused("/data/2.5/find", "lat=55.5&lon=37.5&cnt=-10", 200, super::BAD_LIMIT);
 }
 
-#[tokio::test]
-async fn routes_and_headers() {
-    let expected = ["application/json; charset=utf-8", "*", "true", "GET, POST"];
-    let (status, body, headers) = call(Method::GET, "/data/2.5/weather?q=Tokyo&lang=ja&APPID=k").await;
-    assert_eq!((status, headers), (StatusCode::OK, expected.map(String::from).to_vec()));
-    assert!(body.contains(r#""id":1850144,"name":"Tokyo""#));
-    for (method, uri) in [
-        (Method::GET, "/"),
-        (Method::GET, "/data/2.5/"),
-        (Method::GET, "/data/3.0/weather?q=London&appid=k"),
-        (Method::POST, "/data/2.5/weather?q=London&appid=k"),
-    ] {
-        let (status, body, headers) = call(method, uri).await;
-        assert_eq!((status, body.as_str()), (StatusCode::NOT_FOUND, UNKNOWN_PATH), "{uri}");
-        assert_eq!(headers, expected);
+#[test]
+fn a_rectangle_has_the_cities_within_and_is_always_in_celsius() {
+    let found = get("/data/2.5/box/city", "bbox=12,41,17,49,10&units=standard", NOW);
+    assert_eq!((&found["cod"], &found["cnt"]), (&json!(200), &json!(2)));
+    for (city, name) in found["list"].as_array().unwrap().iter().zip(["Vienna", "Rome"]) {
+        let alone: Value = serde_json::from_str(&ok(&format!("q={name}&units=metric"), NOW)).unwrap();
+        assert_eq!((&city["main"], &city["name"]), (&alone["main"], &json!(name)));
+        assert_eq!(
+            (&city["coord"]["Lat"], &city["clouds"]["today"]),
+            (&alone["coord"]["lat"], &alone["clouds"]["all"])
+        );
+    }
+    assert_eq!(get("/data/2.5/box/city", "bbox=-5,-5,-5,-5,-5", NOW)["list"], json!([]));
+    for query in ["", "bbox=", "bbox=1,2,3", "bbox=a,b,c,d,e"] {
+        refused("/data/2.5/box/city", query, 400, super::NOTHING_TO_GEOCODE);
     }
 }
