@@ -217,7 +217,10 @@ async fn with_headers(State(always): State<Arc<Always>>, request: Request, next:
         headers.entry(name).or_insert_with(|| value.clone());
     }
     if openweathermap {
-        headers.extend(openweathermap::CORS);
+        for (name, value) in openweathermap::CORS {
+            // What a preflight request is told of methods is meant.
+            headers.entry(name).or_insert(value);
+        }
     }
     response
 }

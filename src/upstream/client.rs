@@ -153,9 +153,8 @@ impl OpenWeatherMap {
         let endpoint = query.endpoint();
         let judged = openweather::judge(endpoint, status.as_u16(), &body, retry_after);
         let body = match endpoint.shape {
-            Shape::Pages if judged.is_ok() => {
-                openweather::without_origin(endpoint, &body).ok_or(SourceError::InvalidResponse)?
-            }
+            Shape::Pages if judged.is_ok() => openweather::without_origin(endpoint, &body, &self.config.base_url)
+                .ok_or(SourceError::InvalidResponse)?,
             _ => body,
         };
         if repeats(&body, key.expose_secret()) {

@@ -7,7 +7,7 @@
 //!    and bodies.
 //! 4. `keys`: which key the call is made with. If the upstream refuses it, the same question is put with the next one.
 //! 5. `retries`: at most one more, if no answer came at all, with a permit of its own.
-//! 6. `plans`: an endpoint that the plan of the account does not have is left alone, and nothing else for it.
+//! 6. `plans`: an endpoint that the plan of a key does not have is not asked with it, and nothing else is left alone for it.
 
 mod breaker;
 mod budget;
@@ -39,7 +39,7 @@ pub use client::{Authorities, ClientConfig, Examination, OpenWeatherMap, Upstrea
 use hold::Hold;
 use keys::Which;
 pub use keys::{Key, Keys};
-use plans::Plans;
+use plans::{Plans, Without};
 use retries::RetryBudget;
 
 /// The upstream: how to reach it, and how often.
@@ -60,6 +60,9 @@ pub trait Call: Send + Sync + 'static {
     /// Makes one call with this key.
     fn call<'a>(&'a self, query: &'a Query, key: &'a SecretString, permit: Permit) -> Fetching<'a>;
 }
+
+/// After this time there are as many calls as there ever are at once.
+const A_MINUTE: Duration = Duration::from_mins(1);
 
 /// Further keys that one question is put with at most after one that was refused: each is a call.
 const MORE_KEYS: usize = 3;
@@ -119,9 +122,6 @@ impl Upstream {
     /// Asks, and once more if that may help.
     async fn ask(&self, query: &Query, purpose: Purpose) -> Result<Fetched, Failure> {
         self.heed_new_keys();
-        if let Some(refusal) = self.plans.refusal(query.endpoint(), self.clock.instant()) {
-            return Err(refusal);
-        }
         let fetched = self.ask_with_each_key(query, purpose).await;
         // No answer came, or one from a gateway on the way: the question may be put again.
         if error_of(&fetched) == Some(SourceError::Unavailable) && self.retries.take() {
@@ -140,24 +140,27 @@ impl Upstream {
 
     /// Asks with one key, and with others as long as the upstream refuses them.
     async fn ask_with_each_key(&self, query: &Query, purpose: Purpose) -> Result<Fetched, Failure> {
-        let mut tried = Vec::new();
-        let mut not_in_plan = None;
-        while tried.len() <= MORE_KEYS
+        let Without { keys: mut tried, words } = self.plans.without(query.endpoint(), self.clock.instant());
+        let most = tried.len() + MORE_KEYS;
+        let mut not_in_plan = (!tried.is_empty()).then_some(words);
+        while tried.len() <= most
             && let Some(key) = self.keys.next(&tried)
         {
             tried.push(key.which());
             match self.attempt(query, purpose, &key, &tried).await {
                 Ok(fetched) => {
-                    self.plans.answered(query.endpoint());
+                    self.plans.answered(query.endpoint(), &key.which());
                     return Ok(fetched);
                 }
                 Err(Failed::Because(failure)) => return Err(failure),
                 Err(Failed::ThisKey) => {}
-                Err(Failed::ThisPlan(words)) => not_in_plan = Some(words),
+                Err(Failed::ThisPlan(words)) => {
+                    self.plans.refused(query.endpoint(), key.which(), words.clone(), self.clock.instant());
+                    not_in_plan = Some(words);
+                }
             }
         }
         if let Some(words) = not_in_plan {
-            self.plans.refused(query.endpoint(), words.clone(), self.clock.instant());
             return Err(Failure { error: SourceError::NotInPlan, words });
         }
         Err(if tried.is_empty() { SourceError::NoKey } else { SourceError::RejectedKey }.into())
@@ -165,6 +168,11 @@ impl Upstream {
 
     /// The permits for all that the question is: one in nearly every case.
     async fn permits(&self, query: &Query, purpose: Purpose) -> Result<Permit, SourceError> {
+        // No permit can be given back: a question for which there are not enough would take them from all others.
+        if query.calls() > 1 && self.calls_left() < query.calls() as u64 {
+            self.metrics.permit_refused(RefusedBecause::Minute.as_str());
+            return Err(SourceError::BudgetExhausted { retry_after: A_MINUTE });
+        }
         let mut permit = self.budget.permit(purpose).await;
         for _ in 1..query.calls() {
             if permit.is_ok() {
@@ -175,6 +183,12 @@ impl Upstream {
             self.metrics.permit_refused(refused.reason.as_str());
             refusal(&refused)
         })
+    }
+
+    /// How many there are at most, now, of the minute, the day and the month.
+    fn calls_left(&self) -> u64 {
+        let left = self.budget.left();
+        [left.day, left.month].into_iter().flatten().fold(u64::from(left.minute), u64::min)
     }
 
     /// One call with `key`, the last of the `tried` ones.

@@ -166,8 +166,11 @@ fn is(raw: &RawValue, kind: Member) -> bool {
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// The body of an answer in pages, with the link to its next page as it is on any host and without a key: its path and its
-/// parameters. `None` if the link leads elsewhere: there is no telling what else is in it.
-pub(super) fn without_origin(endpoint: &Endpoint, body: &Bytes) -> Option<Bytes> {
+/// parameters. `base` is where it was asked for.
+///
+/// `None` if the link leads elsewhere, or if following it here would ask for something else: there is no telling what is in
+/// it.
+pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &Url) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
     let Some(Json::Object(members)) = Json::read(text) else { return None };
     let Some(link) = members.get("next").filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
@@ -177,13 +180,13 @@ pub(super) fn without_origin(endpoint: &Endpoint, body: &Bytes) -> Option<Bytes>
     if written.is_empty() {
         return Some(body.clone());
     }
-    let url = Url::parse(&format!("https://{}", Host::Api.name())).ok()?.join(&written).ok()?;
-    if url.path() != endpoint.paths[0] {
+    let url = base.join(&written).ok()?;
+    let at_home = url.host_str().is_some_and(|host| host == Host::Api.name() || Some(host) == base.host_str());
+    if !at_home || !url.username().is_empty() || url.password().is_some() || url.path() != endpoint.paths[0] {
         return None;
     }
-    let mut parameters = form_urlencoded::Serializer::new(String::new());
-    parameters.extend_pairs(url.query_pairs().filter(|(name, _)| !name.eq_ignore_ascii_case("appid")));
-    let relative = serde_json::to_string(&format!("{}?{}", url.path(), parameters.finish())).ok()?;
+    let next = Query::link(endpoint, url.query().unwrap_or_default())?;
+    let relative = serde_json::to_string(&format!("{}?{}", url.path(), next.parameters())).ok()?;
     // The link is a part of the text.
     let start = (link.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     Some([&text[..start], &relative, &text[start + link.len()..]].concat().into())

@@ -161,6 +161,13 @@ impl Endpoint {
         })
     }
 
+    /// Whether a parameter is understood, in an endpoint that answers in pages, and not only passed on.
+    pub(super) fn reads(&self, name: &str) -> bool {
+        ["lat", "lon", "mode", "callback"].contains(&name)
+            || name.eq_ignore_ascii_case("appid")
+            || self.parameters.iter().any(|parameter| parameter.name == name)
+    }
+
     /// The one of this name.
     ///
     /// # Panics

@@ -278,6 +278,18 @@ impl Query {
         (Cow::Owned(template.split('/').map(part).collect::<Vec<_>>().join("/")), "")
     }
 
+    /// Reads a link of one of the endpoint's pages: what stands in it after the question mark.
+    ///
+    /// `None` if there is no question in it, or one that leaves something out that the link says: who follows it would get
+    /// another page than OpenWeatherMap meant.
+    pub fn link(endpoint: &'static Endpoint, parameters: &str) -> Option<Self> {
+        let query = Self::openweathermap(endpoint, parameters).ok()?;
+        let kept = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
+            value.trim().is_empty() || endpoint.reads(&name) || query.value(&name) == Some(value)
+        };
+        form_urlencoded::parse(parameters.as_bytes()).all(kept).then_some(query)
+    }
+
     /// Which endpoint it is put to.
     pub fn endpoint(&self) -> &'static Endpoint {
         self.endpoint
@@ -347,8 +359,8 @@ fn strict(name: &'static str, kind: Kind, value: &str) -> Result<String, Paramet
 
 /// Parameters of one question at most; further ones of an endpoint that answers in pages are dropped.
 const MAX_PARAMETERS: usize = 16;
-/// Longest name and value of a parameter that is passed on unread.
-const MAX_UNREAD: (usize, usize) = (32, 64);
+/// Longest name and value of a parameter that is passed on unread, in bytes.
+const MAX_UNREAD: (usize, usize) = (32, 512);
 
 /// The parameters of a question while they are put together.
 #[derive(Debug, Clone, Default)]
@@ -365,20 +377,17 @@ impl<'a> Written<'a> {
         }
     }
 
-    /// What its links continue by, if it looks harmless.
+    /// What its links continue by: of the names only plain ones, of the values anything that can be written down. What a
+    /// value says, an opaque cursor say, is OpenWeatherMap's own business.
     fn add_others(&mut self, endpoint: &Endpoint, values: &HashMap<Cow<'a, str>, Cow<'a, str>>) {
-        let plain = |text: &str, most: usize| {
-            (1..=most).contains(&text.len())
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.:+".contains(&byte))
+        let is_name = |text: &str| {
+            text.len() <= MAX_UNREAD.0
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
         };
-        let known = |name: &str| {
-            ["lat", "lon", "mode"].contains(&name)
-                || name.eq_ignore_ascii_case("appid")
-                || endpoint.parameters.iter().any(|parameter| parameter.name == name)
-        };
+        let is_value = |text: &str| text.len() <= MAX_UNREAD.1 && !text.chars().any(char::is_control);
         let mut others: Vec<_> = values
             .iter()
-            .filter(|(name, value)| !known(name) && plain(name, MAX_UNREAD.0) && plain(value, MAX_UNREAD.1))
+            .filter(|(name, value)| !endpoint.reads(name) && !name.is_empty() && is_name(name) && is_value(value))
             .collect();
         others.sort();
         for (name, value) in others {

@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits_redis;
 mod malicious;
 mod model;
+mod openweathermap;
 mod privacy;
 mod redis_credentials;
 mod redis_trouble;
