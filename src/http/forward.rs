@@ -82,8 +82,8 @@ impl ForwardProxy {
             Self::Off if is_openweathermap(authority.host()) => Addressee::Refused(Problem::forward_proxy_off()),
             Self::Off => Addressee::Us,
             Self::On { host, port } => {
-                let is_theirs =
-                    Host::OF_THE_API.iter().any(|host| is_at(authority, host.name(), None)) || is_at(authority, host, *port);
+                let is_theirs = Host::OF_THE_API.iter().any(|host| is_at(authority, host.name(), None))
+                    || is_at(authority, host, *port);
                 if is_theirs && request.uri().scheme() == Some(&Scheme::HTTP) {
                     Addressee::Upstream
                 } else {

@@ -112,14 +112,28 @@ pub(super) fn refused(endpoint: &Endpoint, refused: Refused) -> Problem {
 struct Page<'a> {
     #[serde(borrow)]
     next: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prev: Option<&'a RawValue>,
 }
 
-/// A page with the link to its next one on `origin`: it is kept without, since callers come by different ones.
+/// A page with the links to its neighbours on `origin`: it is kept without, since callers come by different ones.
 pub(super) fn on_origin(body: &Bytes, origin: &str) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
-    let link = serde_json::from_str::<Page<'_>>(text).ok()?.next?.get();
-    let relative: String = serde_json::from_str(link).ok().filter(|link: &String| link.starts_with('/'))?;
-    let absolute = serde_json::to_string(&format!("{origin}{relative}")).ok()?;
-    let start = (link.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-    Some([&text[..start], &absolute, &text[start + link.len()..]].concat().into())
+    let Page { next, prev } = serde_json::from_str(text).ok()?;
+    let mut links: Vec<_> = [next, prev].into_iter().flatten().map(RawValue::get).collect();
+    links.sort_by_key(|link| link.as_ptr());
+    let mut page = String::with_capacity(text.len() + 2 * origin.len());
+    let mut rest = text;
+    for link in links {
+        let Some(relative) = serde_json::from_str(link).ok().filter(|link: &String| link.starts_with('/')) else {
+            continue;
+        };
+        // A link is a part of the text.
+        let start = (link.as_ptr() as usize).checked_sub(rest.as_ptr() as usize)?;
+        page.push_str(rest.get(..start)?);
+        page.push_str(&serde_json::to_string(&format!("{origin}{relative}")).ok()?);
+        rest = rest.get(start + link.len()..)?;
+    }
+    page.push_str(rest);
+    Some(page.into())
 }

@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use url::Url;
 
-use crate::weather::{Endpoint, Failure, Host, Json as Member, MAX_WORDS, Plan, Query, Shape, SourceError, Words};
+use crate::weather::{
+    Endpoint, Failure, Host, Json as Member, LINKS, MAX_WORDS, Plan, Query, Shape, SourceError, Words,
+};
 
 /// After a 429 callers are told to wait at least this long: the limit is per minute and account.
 const LEAST_WAIT: Duration = Duration::from_secs(60);
@@ -171,9 +173,13 @@ struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 /// `None` if the link leads elsewhere, or if following it here would ask for something else: there is no telling what is in
 /// it.
 pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &Url) -> Option<Bytes> {
+    LINKS.iter().try_fold(body.clone(), |body, name| link_without_origin(endpoint, &body, name, base))
+}
+
+fn link_without_origin(endpoint: &'static Endpoint, body: &Bytes, name: &str, base: &Url) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
     let Some(Json::Object(members)) = Json::read(text) else { return None };
-    let Some(link) = members.get("next").filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
+    let Some(link) = members.get(name).filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
         return Some(body.clone());
     };
     let written: String = serde_json::from_str(link).ok()?;
@@ -185,8 +191,8 @@ pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &U
     if !at_home || !url.username().is_empty() || url.password().is_some() || url.path() != endpoint.paths[0] {
         return None;
     }
-    let next = Query::link(endpoint, url.query().unwrap_or_default())?;
-    let relative = serde_json::to_string(&format!("{}?{}", url.path(), next.parameters())).ok()?;
+    let other = Query::link(endpoint, url.query().unwrap_or_default())?;
+    let relative = serde_json::to_string(&format!("{}?{}", url.path(), other.parameters())).ok()?;
     // The link is a part of the text.
     let start = (link.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
     Some([&text[..start], &relative, &text[start + link.len()..]].concat().into())

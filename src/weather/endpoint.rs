@@ -113,11 +113,14 @@ pub enum Shape {
     Object(&'static [(&'static str, Json)]),
     /// A JSON array of objects; an empty one says that nothing was found.
     Array,
-    /// An object with `data`, and with a link to its next page in `next`.
+    /// An object with `data`, and with the [`LINKS`].
     Pages,
     /// A PNG image (RFC 2083). Served only where the operator wants it.
     Png,
 }
+
+/// The members of a page that link to its neighbours: absolute, and with the key that it was asked with.
+pub const LINKS: [&str; 2] = ["next", "prev"];
 
 /// What a member of a JSON object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

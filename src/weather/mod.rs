@@ -34,7 +34,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-pub use endpoint::{Cost, ENDPOINTS, Endpoint, Host, Json, LOCATION, LONGEST_FRESH, Place, Plan, Shape, WEATHER};
+pub use endpoint::{
+    Cost, ENDPOINTS, Endpoint, Host, Json, LINKS, LOCATION, LONGEST_FRESH, Place, Plan, Shape, WEATHER,
+};
 pub use lang::{LANGUAGES, Lang};
 pub use location::{Hundredths, Location, LocationError};
 pub use parameter::{Kind, Parameter};

@@ -68,6 +68,29 @@ async fn the_link_leads_to_where_the_caller_came_from_and_has_no_key() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_link_to_the_page_before_is_treated_alike_wherever_it_stands() {
+    let written = |origin: &str, start: u32, key: &str| {
+        format!(r#""{origin}{PATH}?lat=51.51&lon=-0.13&start={start}&units=metric{key}""#)
+    };
+    let pages = |origin: &str, key: &str| {
+        let (prev, next) = (written(origin, 1, key), written(origin, 2, key));
+        [
+            format!(r#"{{"prev":{prev},"data":[],"next":{next}}}"#),
+            format!(r#"{{"next":{next},"data":[], "prev": {prev} }}"#),
+        ]
+    };
+    let theirs = pages("https://api.openweathermap.org", &format!("&appid={API_KEY}"));
+    for (number, sent) in theirs.into_iter().enumerate() {
+        let upstream = ScriptedUpstream::start(Reply::json(200, sent)).await;
+        let service = Setup::memory(&upstream).start().await;
+        let expected = pages(&format!("http://{}", service.public), "");
+        for _ in 0..2 {
+            assert_eq!(service.get(FIRST).await.text(), expected[number]);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn over_https_the_link_is_https_in_both_protocols() {
     let upstream = upstream(&link()).await;
     let files = HttpsFiles::make();
