@@ -68,6 +68,9 @@ impl Routes {
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
         T: Send + 'static,
     {
+        if let Some(target) = openweathermap::with_single_slashes(request.uri()) {
+            *request.uri_mut() = target;
+        }
         let addressee = match (request.uri().authority(), &self.forward_proxy) {
             (Some(authority), Some(forward_proxy)) => forward_proxy.addressee(&request, authority),
             _ => Addressee::Us,

@@ -5,7 +5,7 @@
 
 use axum::body::Body;
 use axum::http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_METHODS, CONTENT_TYPE};
-use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,30 @@ impl Dialect {
         let theirs = ["/data/", "/geo/", "/img/", "/map/"].iter().any(|root| path.starts_with(root));
         if theirs { Self::OpenWeatherMap } else { Self::Own }
     }
+}
+
+/// A request's target with one slash for several, if it leads to OpenWeatherMap's paths then: programs in use put a base URL
+/// that ends with a slash before a path that begins with one, which OpenWeatherMap takes.
+pub(super) fn with_single_slashes(target: &Uri) -> Option<Uri> {
+    if !target.path().contains("//") {
+        return None;
+    }
+    let mut path = String::with_capacity(target.path().len());
+    for character in target.path().chars() {
+        if character != '/' || !path.ends_with('/') {
+            path.push(character);
+        }
+    }
+    if Dialect::of(&path) == Dialect::Own {
+        return None;
+    }
+    if let Some(query) = target.query() {
+        path.push('?');
+        path.push_str(query);
+    }
+    let mut parts = target.clone().into_parts();
+    parts.path_and_query = Some(path.try_into().ok()?);
+    Uri::from_parts(parts).ok()
 }
 
 /// An error of OpenWeatherMap's with a text of ours.

@@ -151,9 +151,12 @@ impl Hash for Endpoint {
 }
 
 impl Endpoint {
-    /// The one that is served under this path of OpenWeatherMap's.
+    /// The one that is served under this path of OpenWeatherMap's, with a slash at its end or without: programs in use write
+    /// `/data/2.5/weather/?q=London`.
     pub fn at(path: &str) -> Option<&'static Self> {
-        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(|template| captures(template, path).is_some()))
+        let without_slash = path.strip_suffix('/').unwrap_or(path);
+        let is_at = |template: &&'static str| captures(template, path).is_some() || *template == without_slash;
+        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(|template| is_at(&template)))
     }
 
     /// The one of our own path, and the location in it, still percent-encoded.
@@ -253,7 +256,8 @@ pub static ENDPOINTS: [Endpoint; 30] = [
     },
     Endpoint {
         name: "forecast",
-        paths: &["/data/2.5/forecast"],
+        // The other two are of its documentation of before 2018.
+        paths: &["/data/2.5/forecast", "/data/2.5/forecast/city", "/data/2.5/forecast/weather"],
         own: Some("/forecast/{location}"),
         place: Place::Any,
         parameters: &[UNITS, LANG, count(40)],

@@ -42,7 +42,7 @@ pub enum Location {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LocationError {
     /// Nothing, or only white space.
-    #[error("the location is empty; ask for example for /weather/London")]
+    #[error("the location is empty; put a place there, for example London")]
     Empty,
     /// The percent-encoded bytes are not UTF-8.
     #[error("the location is not percent-encoded UTF-8")]
@@ -52,7 +52,7 @@ pub enum LocationError {
     TooLong,
     /// A character that occurs in no place name.
     #[error(
-        "the location has a character that occurs in no place name; letters, digits, spaces and ' - . , ( ) are fine"
+        "the location has a character that occurs in no place name; letters, digits, spaces and ' - . , / ( ) are fine"
     )]
     Character,
     /// Not a single letter.
@@ -309,10 +309,19 @@ fn parse_name(text: &str) -> Result<Location, LocationError> {
 /// The parts of a name, each in its one spelling.
 fn parts(text: &str) -> Result<Vec<String>, LocationError> {
     let composed = lower_case(&text.nfc().collect::<String>());
-    if !composed.chars().all(occurs_in_names) {
+    if !composed.chars().all(occurs_in_names) || !joined_by_slashes(&composed) {
         return Err(LocationError::Character);
     }
     Ok(composed.split(',').map(|part| part.split_whitespace().collect::<Vec<_>>().join(" ")).collect())
+}
+
+/// Whether slashes, if there are any, stand between words, as in names in two languages: `../` is no name.
+fn joined_by_slashes(text: &str) -> bool {
+    let is_word = |part: &str| {
+        let (first, last) = (part.trim().chars().next(), part.trim().chars().next_back());
+        [first, last].into_iter().all(|end| end.is_some_and(|end| end.is_alphanumeric() || is_combining_mark(end)))
+    };
+    !text.contains('/') || text.split('/').all(is_word)
 }
 
 fn named(parts: &[String]) -> Result<Location, LocationError> {
@@ -325,12 +334,10 @@ fn named(parts: &[String]) -> Result<Location, LocationError> {
 }
 
 /// Letters, marks and digits of all scripts, and the punctuation of names such as L'Aquila, Saint-Denis, St. Gallen,
-/// Frankfurt (Oder), Vall·llobrega, Westward Ho! The zero width non-joiner (U+200C) and joiner (U+200D) are part of
-/// Persian and Sinhala spelling.
+/// Frankfurt (Oder), Vall·llobrega, Westward Ho!, Biel/Bienne, シティ・オブ・ロンドン (U+30FB). The zero width non-joiner
+/// (U+200C) and joiner (U+200D) are part of Persian and Sinhala spelling.
 fn occurs_in_names(character: char) -> bool {
-    character.is_alphanumeric()
-        || is_combining_mark(character)
-        || matches!(character, ' ' | ',' | '\'' | '-' | '.' | '(' | ')' | 'ʻ' | '·' | '!' | '\u{200c}' | '\u{200d}')
+    character.is_alphanumeric() || is_combining_mark(character) || " ,'-.()/ʻ·・!\u{200c}\u{200d}".contains(character)
 }
 
 #[cfg(test)]
@@ -359,6 +366,8 @@ mod tests {
             ("Frankfurt (Oder)", "frankfurt (oder)"),
             ("Nan,TH", "nan,th"),
             ("100 Mile House,CA", "100 mile house,ca"),
+            ("Biel%2FBienne", "biel/bienne"),
+            ("%E3%82%AF%E3%82%A2%E3%83%A9%E3%83%BB%E3%83%AB%E3%83%B3%E3%83%97%E3%83%BC%E3%83%AB", "クアラ・ルンプール"),
             ("51.5074,-0.1278", "51.51,-0.13"),
             ("+51.510,-0.130", "51.51,-0.13"),
             ("82.8628,135.0", "82.86,135"),
@@ -388,6 +397,9 @@ mod tests {
             ("%FF", E::NotUtf8),
             ("a%zz", E::Character),
             ("..%2f..", E::Character),
+            ("%2e%2e%2fadmin", E::Character),
+            ("Biel%2f,CH", E::Character),
+            ("a%2f%2fb", E::Character),
             ("..", E::NoLetter),
             ("London&appid=x", E::Character),
             ("London%26appid%3Dx", E::Character),

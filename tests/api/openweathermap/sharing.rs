@@ -8,7 +8,7 @@ use super::{has_their_headers, service_on_everything};
 use crate::harness::answer;
 
 /// Each line of a group is the same question.
-const SAME: [&[&str]; 11] = [
+const SAME: [&[&str]; 12] = [
     &[
         "/weather/London",
         "/data/2.5/weather?q=London&units=metric",
@@ -16,6 +16,8 @@ const SAME: [&[&str]; 11] = [
         "/data/2.5/weather?APPID=another&mode=json&q=%20london%20&units=metric&q=Paris",
         "/data/2.5/weather?q=London&units=metric&_=1700000000000&callback=&lang=&id=5&lat=1&lon=2",
         "/data/2.5/weather?q=&q=London&units=metric&mode=JSON&AppId=a&cnt=7",
+        "/data/2.5/weather/?q=London&units=metric",
+        "//data/2.5//weather?q=London&units=metric",
     ],
     &[
         "/data/2.5/weather?q=New%20York,NY,US",
@@ -39,7 +41,13 @@ const SAME: [&[&str]; 11] = [
         "/data/2.5/weather?zip=94040,US&units=Imperial",
         "/weather/zip:94040?units=imperial",
     ],
-    &["/forecast/London", "/data/2.5/forecast?q=LONDON&units=metric&exclude=daily"],
+    &[
+        "/forecast/London",
+        "/data/2.5/forecast?q=LONDON&units=metric&exclude=daily",
+        "/data/2.5/forecast/city?q=london&units=metric",
+        "/data/2.5/forecast/weather/?units=metric&q=london",
+    ],
+    &["/weather/Biel%2FBienne?units=standard", "/data/2.5/weather?q=Biel/Bienne", "/data/2.5/weather?q=biel%2fbienne"],
     &[
         "/forecast/London?cnt=3",
         "/data/2.5/forecast?cnt=03&q=london&units=metric",
@@ -97,7 +105,7 @@ async fn a_question_is_one_call_on_whichever_path_and_in_whichever_spelling_it_i
             let expected = if number == 0 { "MISS" } else { "HIT" };
             assert_eq!((given.status.as_u16(), given.x_cache()), (200, expected), "{path}: {given:?}");
             answers.insert((given.header("etag").to_owned(), given.body.clone()));
-            if path.starts_with("/data/") || path.starts_with("/geo/") {
+            if path.contains("/data/") || path.starts_with("/geo/") {
                 has_their_headers(&given);
             }
         }
