@@ -1,6 +1,7 @@
 //! The data routes, the long way: our own paths and OpenWeatherMap's, which lead to the same questions.
 
 use std::str::FromStr;
+use std::sync::Arc;
 
 use axum::extract::{Extension, State};
 use axum::http::header::{CONTENT_TYPE, HOST};
@@ -10,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::forward::ForUpstream;
+use super::guard::{Guard, Peer};
 use super::observe::CacheResult;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
@@ -50,12 +52,14 @@ impl Asking<'_> {
 }
 
 /// What the operator has decided about these paths.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct Terms {
     /// The listener speaks TLS.
     pub(super) secure: bool,
     /// Icons and tiles are served.
     pub(super) images: bool,
+    /// Knows which proxies are believed.
+    pub(super) guard: Arc<Guard>,
 }
 
 /// One of our own paths.
@@ -114,15 +118,18 @@ fn coordinates(body: &Body) -> Option<Location> {
 pub(super) async fn openweathermap(
     State(cache): State<Cache>,
     Extension(caller): Extension<Caller>,
-    Extension(Terms { secure, images }): Extension<Terms>,
+    Extension(terms): Extension<Terms>,
+    Extension(peer): Extension<Peer>,
     overload: Option<Extension<Overload>>,
     for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
-    let secure = secure && for_upstream.is_none();
-    let endpoint = Endpoint::at(uri.path()).filter(|endpoint| images || endpoint.shape != Shape::Png);
+    // Who takes us for a proxy has asked for http:// and comes by it again, however it speaks to us; what stands in front of us
+    // knows how its callers came.
+    let told = || terms.guard.proxies().came_by_https(peer.0, &headers);
+    let secure = for_upstream.is_none() && told().unwrap_or(terms.secure);
+    let endpoint = Endpoint::at(uri.path()).filter(|endpoint| terms.images || endpoint.shape != Shape::Png);
     let Some(endpoint) = endpoint else { return Problem::not_found().into_response() };
     match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
         Ok(query) => {
