@@ -205,7 +205,8 @@ impl Cache {
         self.0.waiting.taken()
     }
 
-    /// Age of the oldest stale answer given in the last minute or two; zero if there was none.
+    /// Age of the oldest answer given in the last minute or two that should have been renewed long before, and was not; zero if
+    /// there was none. A copy that is given while it is renewed is none of these: of a forecast it is half an hour old.
     pub fn oldest_answer(&self) -> Duration {
         self.0.oldest.age(self.0.clock.instant())
     }
@@ -230,8 +231,11 @@ impl Inner {
     /// Counts an answer.
     fn given(&self, answer: &Answer) {
         self.metrics.answered(answer.outcome());
-        if let Origin::Stale(_) = answer.origin {
-            self.oldest.given(age(answer.fetched_at_ms, self.clock.now_ms()), self.clock.instant());
+        let now_ms = self.clock.now_ms();
+        if matches!(answer.origin, Origin::Stale(_))
+            && answer.windows.freshness(answer.fetched_at_ms, now_ms) != Freshness::Renew
+        {
+            self.oldest.given(age(answer.fetched_at_ms, now_ms), self.clock.instant());
         }
     }
 }

@@ -219,7 +219,7 @@ impl Metrics {
         );
         registry.register_with_unit(
             "cache_oldest_answer_age",
-            "Age of the oldest stale answer given in the last minute or two",
+            "Age of the oldest answer given in the last minute or two that could not be renewed in time",
             Unit::Seconds,
             self.oldest_answer.clone(),
         );
@@ -348,7 +348,7 @@ impl Metrics {
         self.housekeeping.set_credentials(&report.credentials);
     }
 
-    /// Age of the oldest stale answer of late.
+    /// Age of the oldest answer of late that could not be renewed in time.
     pub fn set_oldest_answer(&self, age: Duration) {
         self.oldest_answer.set(i64::try_from(age.as_secs()).unwrap_or(i64::MAX));
     }

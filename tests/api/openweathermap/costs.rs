@@ -82,6 +82,19 @@ async fn renewed(service: &Service, path: &str) -> Answer {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_is_given_while_it_is_renewed_is_not_told_as_old_and_one_that_could_not_be_is() {
+    const FORECAST: &str = "/data/2.5/forecast?q=London";
+    let (upstream, service) = service_on_everything().await;
+    let oldest = || async { service.admin_get("/status").await.json()["oldest_answer_age_secs"].clone() };
+    assert_eq!(service.get(FORECAST).await.x_cache(), "MISS");
+    service.clock.advance(Duration::from_secs(1_830));
+    upstream.reply(Reply::json(500, r#"{"cod":"500","message":"Internal error: 500001"}"#));
+    assert_eq!((service.get(FORECAST).await.x_cache(), oldest().await), ("STALE", json!(0)));
+    service.clock.advance(Duration::from_secs(100));
+    assert_eq!((service.get(FORECAST).await.x_cache(), oldest().await), ("STALE", json!(1_930)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_longer_freshness_of_the_weather_is_that_of_everything_that_would_be_fresh_for_less() {
     let upstream = everything().await;
     let service = Setup::memory(&upstream).set("cache.fresh_secs", 1_000).start().await;
