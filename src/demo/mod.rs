@@ -89,6 +89,8 @@ impl Demo {
             // Nobody is blocked by a simulation, and nobody else has this account.
             ("upstream.budget_per_minute", BUDGET_PER_MINUTE.to_string()),
             ("upstream.max_replicas", "1".to_owned()),
+            // So that clients whose address is fixed can be tried, too.
+            ("server.forward_proxy", "true".to_owned()),
             ("log.format", "pretty".to_owned()),
         ];
         match &self.redis {

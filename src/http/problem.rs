@@ -58,7 +58,7 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        let detail = "there is nothing at this address; weather is at /weather/London";
+        let detail = "there is nothing at this address; weather is at /weather/London, and OpenWeatherMap's own paths begin with /data/ or /geo/";
         Self::new(StatusCode::NOT_FOUND, "not-found", "No such address", detail)
     }
 
@@ -232,7 +232,7 @@ impl From<SourceError> for Problem {
         use StatusCode as S;
         match error {
             SourceError::UnknownLocation => {
-                let detail = "OpenWeatherMap does not know this place; a country helps: /weather/London,GB";
+                let detail = "OpenWeatherMap does not know this place; a country helps, as in London,GB";
                 Self::new(S::NOT_FOUND, "unknown-location", "Unknown location", detail)
             }
             SourceError::NotInPlan => {

@@ -98,6 +98,16 @@ fn a_place_that_does_not_exist_is_unknown_there_too() {
     assert_eq!(problem["code"].as_str(), Some("unknown-location"));
 }
 
+#[test]
+fn a_client_of_openweathermap_is_answered_by_its_paths_and_as_by_a_proxy() {
+    let demo = Demo::start(&["--listen", "127.0.0.1:0"]);
+    let path = "/data/2.5/forecast?q=London&units=metric&appid=0123456789abcdef0123456789abcdef";
+    let direct = get(demo.target().0, path);
+    assert_eq!((direct.status, direct.header("access-control-allow-credentials")), (200, "true"), "{direct:?}");
+    let by_proxy = get(demo.target().0, &format!("http://api.openweathermap.org{path}"));
+    assert_eq!((by_proxy.status, by_proxy.x_cache(), by_proxy.body == direct.body), (200, "HIT", true));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn the_curl_line_names_an_address_that_listens() {
