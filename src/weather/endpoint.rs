@@ -156,7 +156,7 @@ impl Endpoint {
     pub fn at(path: &str) -> Option<&'static Self> {
         let without_slash = path.strip_suffix('/').unwrap_or(path);
         let is_at = |template: &&'static str| captures(template, path).is_some() || *template == without_slash;
-        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(|template| is_at(&template)))
+        ENDPOINTS.iter().find(|endpoint| endpoint.paths.iter().any(is_at))
     }
 
     /// The one of our own path, and the location in it, still percent-encoded.
