@@ -120,8 +120,7 @@ pub(super) async fn openweathermap(
     Extension(caller): Extension<Caller>,
     Extension(terms): Extension<Terms>,
     Extension(peer): Extension<Peer>,
-    overload: Option<Extension<Overload>>,
-    for_upstream: Option<Extension<ForUpstream>>,
+    (overload, for_upstream): (Option<Extension<Overload>>, Option<Extension<ForUpstream>>),
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
