@@ -95,6 +95,10 @@ fn failure(endpoint: &Endpoint, code: u16, said: &Said, retry_after: Duration) -
         404 if said.message.as_deref() == Some("Internal error") => SourceError::Failed,
         // 400 is what a place gets that is well-formed but means nothing there ("Nothing to geocode").
         400 | 404 => SourceError::UnknownLocation,
+        // No key was sent: a store of files forbids what it does not have.
+        401 | 403 if endpoint.host == Host::Site => SourceError::UnknownLocation,
+        // That is somebody on the way, and may be for what was asked.
+        403 if endpoint.shape == Shape::Pages && said.code.is_none() => SourceError::Failed,
         401 | 403 if endpoint.plan == Plan::Some => SourceError::NotInPlan,
         401 | 403 => SourceError::RejectedKey,
         429 => SourceError::BudgetExhausted { retry_after },

@@ -30,9 +30,10 @@ pub enum Kind {
     Units,
     /// A language; one that OpenWeatherMap does not have is left out.
     Lang,
-    /// A whole number. Those from 1 to `most`, if it has an end, are what a purge looks for.
+    /// A whole number, not below zero: OpenWeatherMap fails on such counts.
     Whole {
-        /// The documented maximum. More is passed on: what happens then is OpenWeatherMap's own business.
+        /// The documented maximum. More means as much: each number would be a record of one answer, and a purge could not
+        /// count them.
         most: Option<u32>,
     },
     /// A word, in lower case.
@@ -83,7 +84,10 @@ impl Kind {
             Self::Units => Ok(Units::lenient(value).parameter().map(str::to_owned)),
             // What is no language tag gets English, as one that OpenWeatherMap does not have.
             Self::Lang => Ok(Lang::parse(value).unwrap_or_default().map(|lang| lang.as_str().to_owned())),
-            Self::Whole { .. } => value.parse::<i64>().map(|number| Some(number.to_string())).map_err(|_| Nonsense),
+            Self::Whole { most } => {
+                let number = value.parse::<u64>().map_err(|_| Nonsense)?;
+                Ok(Some(number.min(most.map_or(u64::MAX, u64::from)).to_string()))
+            }
             Self::Word => word(value).map(Some),
             Self::SetOf(words) => Ok(set(value, words)),
             Self::Ids { most } => list(value, most, |id| id.parse().ok().filter(|id: &u64| *id > 0)).map(Some),
@@ -106,7 +110,7 @@ impl Kind {
         match self {
             Self::Units => Some(Units::ALL.into_iter().filter_map(Units::parameter).map(str::to_owned).collect()),
             Self::Lang => Some(Lang::all().map(|lang| lang.as_str().to_owned()).collect()),
-            Self::Whole { most } => most.map(|most| (1..=most).map(|number| number.to_string()).collect()),
+            Self::Whole { most } => most.map(|most| (0..=most).map(|number| number.to_string()).collect()),
             Self::SetOf(words) => Some(subsets(words)),
             Self::Icon | Self::Layer | Self::File => None,
             Self::Word | Self::Ids { .. } | Self::Numbers { .. } | Self::Date | Self::Offset => None,
@@ -185,7 +189,8 @@ mod tests {
         same(Kind::Lang, &["de", "DE", "de-AT"], Some("de"));
         same(Kind::Lang, &["xx", "?", "german"], None);
         same(Kind::Whole { most: Some(40) }, &["7", "007", "+7"], Some("7"));
-        same(Kind::Whole { most: None }, &["-10"], Some("-10"));
+        same(Kind::Whole { most: Some(40) }, &["40", "41", "18446744073709551615"], Some("40"));
+        same(Kind::Whole { most: None }, &["41"], Some("41"));
         same(Kind::Word, &["accurate", "Accurate"], Some("accurate"));
         same(
             Kind::SetOf(&["daily", "hourly"]),
@@ -206,6 +211,7 @@ mod tests {
         for (kind, value) in [
             (Kind::Whole { most: None }, "many"),
             (Kind::Whole { most: None }, "1.5"),
+            (Kind::Whole { most: None }, "-10"),
             (Kind::Word, "<like>"),
             (Kind::Ids { most: 2 }, "1,2,3"),
             (Kind::Ids { most: 2 }, "1,,2"),

@@ -511,8 +511,8 @@ mod tests {
     fn a_purge_knows_every_variant_of_a_place() {
         let location: Location = "London".parse().unwrap();
         let all: Vec<_> = Query::all_about(&location).map(|query| query.subject()).collect();
-        // The weather; forecasts without a count, and with 1 to 40, 96, 16 and 30; a search; the history of late; the place.
-        assert_eq!(all.len(), 3 * (1 + LANGUAGES.len()) * (1 + 41 + 97 + 17 + 31 + 2) + 6);
+        // The weather; forecasts without a count, and with 0 to 40, 96, 16 and 30; a search; the history of late; the place.
+        assert_eq!(all.len(), 3 * (1 + LANGUAGES.len()) * (1 + 42 + 98 + 18 + 32 + 2) + 7);
         assert!(all.contains(&subject("")) && all.contains(&subject("units=imperial&lang=zh-TW")));
     }
 }
