@@ -168,12 +168,16 @@ impl Shelf {
 
     /// Removes every variant of a place and tells the other replicas; how many records there were.
     pub(super) async fn remove(&self, location: &Location) -> Result<u64, StoreError> {
-        let names: Vec<_> =
-            Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject())).collect();
+        // Some at a time, since there are tens of thousands and each is a digest: meanwhile others have to be answered.
+        let mut all = Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject()));
         let mut removed = 0;
-        for names in names.chunks(NAMES_AT_ONCE) {
-            let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
-            removed += self.notes.store.remove(&names).await?;
+        loop {
+            let names: Vec<_> = all.by_ref().take(NAMES_AT_ONCE).collect();
+            if names.is_empty() {
+                break;
+            }
+            removed += self.notes.store.remove(&names.iter().map(RecordName::as_str).collect::<Vec<_>>()).await?;
+            tokio::task::yield_now().await;
         }
         // Only now: whoever reads the mark finds the records gone.
         self.mark(Mark::Place).await?;
