@@ -180,10 +180,20 @@ pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &U
     LINKS.iter().try_fold(body.clone(), |body, name| link_without_origin(endpoint, &body, name, base))
 }
 
+/// The links of a page; no two of one name, of which a client may follow the other one.
+#[derive(Deserialize)]
+struct Links<'a> {
+    #[serde(borrow)]
+    next: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prev: Option<&'a RawValue>,
+}
+
 fn link_without_origin(endpoint: &'static Endpoint, body: &Bytes, name: &str, base: &Url) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
-    let Some(Json::Object(members)) = Json::read(text) else { return None };
-    let Some(link) = members.get(name).filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
+    let Links { next, prev } = serde_json::from_str(text).ok()?;
+    let link = if name == "next" { next } else { prev };
+    let Some(link) = link.filter(|raw| is(raw, Member::Text)).map(RawValue::get) else {
         return Some(body.clone());
     };
     let written: String = serde_json::from_str(link).ok()?;
