@@ -57,12 +57,18 @@ pub(super) struct Leave {
 }
 
 impl Leave {
+    /// Whether the key goes with it.
+    pub(super) fn is_with_key(&self) -> bool {
+        self.host != Host::Site
+    }
+
     /// The host answered.
     pub(super) fn succeeded(mut self, now: Instant) -> Change {
+        let is_with_key = self.is_with_key();
         let closed = self.other.take().map_or(Change::None, |other| other.succeeded(now));
         match self.api.take() {
             // What takes no key says nothing about ours.
-            Some(api) if self.host == Host::Site => api.cancelled(),
+            Some(api) if !is_with_key => api.cancelled(),
             Some(api) => match api.succeeded(now) {
                 Change::None => {}
                 change => return change,

@@ -260,7 +260,9 @@ impl Upstream {
         let change = match error {
             // An unknown place is an answer.
             None | Some(SourceError::UnknownLocation) => {
-                self.keys.taken(key);
+                if admission.is_with_key() {
+                    self.keys.taken(key);
+                }
                 admission.succeeded(now)
             }
             Some(SourceError::BudgetExhausted { retry_after }) => admission.rate_limited(now, retry_after),

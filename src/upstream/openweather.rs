@@ -97,8 +97,9 @@ fn failure(endpoint: &Endpoint, code: u16, said: &Said, retry_after: Duration) -
         400 | 404 => SourceError::UnknownLocation,
         // No key was sent: a store of files forbids what it does not have.
         401 | 403 if endpoint.host == Host::Site => SourceError::UnknownLocation,
+        429 if endpoint.host == Host::Site => SourceError::Failed,
         // That is somebody on the way, and may be for what was asked.
-        403 if endpoint.shape == Shape::Pages && said.code.is_none() => SourceError::Failed,
+        403 if said.code.is_none() => SourceError::Failed,
         401 | 403 if endpoint.plan == Plan::Some => SourceError::NotInPlan,
         401 | 403 => SourceError::RejectedKey,
         429 => SourceError::BudgetExhausted { retry_after },

@@ -115,3 +115,47 @@ async fn numbers_that_only_make_more_records_of_one_answer_cost_no_call() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_of_files_that_has_had_enough_says_nothing_about_the_account() {
+    let upstream = upstream("/img/", Reply::json(429, "<html>")).await;
+    let service = Setup::memory(&upstream).set("server.images", true).start().await;
+    for number in 20..20 + MANY {
+        assert!(service.get(&format!("/img/wn/{number}d.png")).await.status.is_server_error());
+    }
+    weather_is_answered(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_a_guard_before_the_upstream_takes_for_an_attack_does_not_cost_us_the_key() {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    upstream.reply_with(|request| match request.target.contains("union") {
+        true => Reply::json(403, "<html>Access denied</html>"),
+        false => Reply::json(200, body_of(&request.path)),
+    });
+    let service = Setup::memory(&upstream).start().await;
+    is_an_error(&service.get("/data/2.5/weather?q=x'+union+select+password--").await, 502);
+    assert_eq!(service.admin_get("/readyz").await.text(), "ready\n");
+    weather_is_answered(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_icon_does_not_vouch_for_a_key_with_which_nobody_asked() {
+    let upstream = ScriptedUpstream::start(Reply::never()).await;
+    upstream.reply_with(|request| match request.path.starts_with("/img/") {
+        true => Reply::json(200, &b"\x89PNG\r\n\x1a\n"[..]),
+        false => Reply::json(401, super::INVALID_KEY),
+    });
+    let setup = Setup::memory(&upstream).set("server.images", true).set("upstream.api_key", "");
+    let service = setup.set("admin.token", "a-token").start().await;
+    let request = service.admin_request(reqwest::Method::PUT, "/credentials/openweathermap/1").bearer_auth("a-token");
+    let put = crate::harness::answer(request.json(&serde_json::json!({"secret": "a-refused-key", "ttl_secs": 86_400})));
+    assert!(put.await.status.is_success());
+    says(&service.get("/data/2.5/weather?q=London").await, 401, super::INVALID_KEY);
+    let state = || async { service.admin_get("/status").await.json()["credentials"][0]["state"].clone() };
+    assert_eq!(state().await, "put_aside");
+    service.clock.advance(Duration::from_secs(120));
+    assert_eq!(service.get("/img/wn/10d.png").await.status, 200);
+    assert_eq!(state().await, "put_aside");
+    assert!(service.admin_get("/readyz").await.text().contains("refuses the key"));
+}
