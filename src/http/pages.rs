@@ -86,3 +86,33 @@ fn on_origin(body: &Bytes, origin: &str) -> Option<Bytes> {
     page.push_str(rest);
     Some(page.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::{Origin, Windows};
+
+    #[test]
+    fn pages_are_remembered_by_origin_and_within_their_bound_whatever_origins_callers_make_up() {
+        let windows =
+            Windows { fresh: Duration::ZERO, stale_while_revalidate: Duration::ZERO, stale_if_error: Duration::ZERO };
+        let text = format!(r#"{{"next":"/data","x":"{}"}}"#, "x".repeat(10_000));
+        let content = Content::Weather(Body::new(text.into()));
+        let answer = Answer { content, fetched_at_ms: 0, windows, origin: Origin::Fresh("memory") };
+        let pages = Pages::new();
+        for _ in 0..3 {
+            let Content::Weather(page) = pages.on_origin(answer.clone(), "https://a").content else { panic!("a page") };
+            assert!(page.bytes().starts_with(br#"{"next":"https://a/data""#));
+        }
+        assert_eq!(pages.0.len(), 1);
+        for number in 0..2_000 {
+            pages.on_origin(answer.clone(), &format!("https://{number}"));
+        }
+        assert!(pages.0.weight() <= MAX_BYTES && pages.0.len() > 50, "{} pages", pages.0.len());
+        let before = pages.0.len();
+        pages.on_origin(answer, &"x".repeat(MAX_ORIGIN_BYTES + 1));
+        assert_eq!(pages.0.len(), before);
+    }
+}
