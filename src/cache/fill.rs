@@ -114,7 +114,7 @@ impl Inner {
 
     /// Asks the source and keeps what it says.
     async fn ask(&self, query: &Query, wish: Wish) -> Result<Called, Failure> {
-        let (generation, purged_at_ms) = (self.hot.generation(), self.shelf.purged_at_ms());
+        let (generation, purged_at_ms) = (self.hot.generation(), self.shelf.purged_before(query));
         let fetch = tokio::time::timeout(self.load_timeout, self.source.fetch(query, wish.purpose));
         let (content, fetched_at_ms) = match fetch.await.unwrap_or(Err(SourceError::Timeout.into())) {
             // Copied: the buffer that it was read into may be twice as long, and would be kept with it.

@@ -5,13 +5,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::freshness::{Freshness, Policy, Spread, is_from_the_future};
 use super::record::{Content, Record};
+use quick_cache::sync::Cache;
+
 use crate::crypto::{OpenError, Opened, Padding, RecordName, Times};
 use crate::store::{Note, Notebook, Reader, Store, StoreError};
 use crate::telemetry::Metrics;
 use crate::weather::{Location, Query};
 
-/// Names that are removed in one command: some 60 KB, so that nobody waits long behind it.
-const NAMES_AT_ONCE: usize = 1_000;
+/// Places whose purges are remembered. One that is forgotten costs calls for a minute after its purge.
+const PLACES: usize = 4_096;
+
+/// What the name of a note is the keyed digest of that says when a place was purged. Not of the form of a question.
+fn purge_of(place: &str) -> String {
+    format!("purge of {place}")
+}
 
 /// What a mark says to the replicas that find it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,12 +50,14 @@ pub(super) struct Shelf {
     purged_at_ms: AtomicU64,
     /// Whether the mark of that is watched; until then it is read with every record.
     watched: AtomicBool,
+    /// The same of places, as far as notes of it were found.
+    places: Cache<String, u64>,
 }
 
 impl Shelf {
     pub(super) fn new(policy: Policy, notes: Notebook, metrics: Arc<Metrics>) -> Self {
         let (purged_at_ms, watched) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { notes, policy, metrics, purged_at_ms, watched }
+        Self { notes, policy, metrics, purged_at_ms, watched, places: Cache::new(PLACES) }
     }
 
     /// Where the records are.
@@ -80,6 +89,12 @@ impl Shelf {
         self.purged_at_ms.load(Ordering::Acquire)
     }
 
+    /// The same of everything or of the place that `query` is about.
+    pub(super) fn purged_before(&self, query: &Query) -> u64 {
+        let place = query.place().and_then(|place| self.places.get(&place));
+        self.purged_at_ms().max(place.unwrap_or_default())
+    }
+
     /// The record that answers `query`, under whichever key of the ring it was named, if it opens and was not purged.
     pub(super) async fn find(&self, query: &Query) -> Option<Record> {
         self.look(query, |error| self.metrics.record_not_opened(error)).await
@@ -93,6 +108,9 @@ impl Shelf {
     async fn look(&self, query: &Query, unopened: impl Fn(&'static str)) -> Option<Record> {
         let mut names = self.notes.keyring.names(&query.subject());
         let records = names.len();
+        let place = query.place();
+        names.extend(place.iter().flat_map(|place| self.notes.keyring.names(&purge_of(place))));
+        let notes = names.len() - records;
         if !self.watched.load(Ordering::Acquire) {
             names.extend(self.notes.keyring.names(Mark::All.subject()));
         }
@@ -109,10 +127,14 @@ impl Shelf {
             // It lies there for longer than it is good for, like all others.
             .filter(|record| record.freshness(now) != Freshness::Dead)
             .max_by_key(|record| record.fetched_at_ms);
+        let purged = found.by_ref().take(notes).flatten().map(|(_, note)| note.times.fetched_at_ms).max();
+        if let (Some(place), Some(purged_ms)) = (place, purged) {
+            self.places.insert(place, purged_ms);
+        }
         for (_, mark) in found.flatten() {
             self.purged_at_ms.fetch_max(mark.times.fetched_at_ms, Ordering::AcqRel);
         }
-        record.filter(|record| record.survives(self.purged_at_ms()))
+        record.filter(|record| record.survives(self.purged_at_ms()) && record.survives(purged.unwrap_or_default()))
     }
 
     fn open(&self, name: &RecordName, value: &[u8], now_ms: u64, unopened: impl Fn(&'static str)) -> Option<Opened> {
@@ -166,19 +188,18 @@ impl Shelf {
         let _ = self.notes.store.remove(&[name.as_str()]).await;
     }
 
-    /// Removes every variant of a place and tells the other replicas; how many records there were.
+    /// Removes the weather of now at a place, makes all other records about it count as absent, and tells the other replicas;
+    /// how many records there were of the weather.
     pub(super) async fn remove(&self, location: &Location) -> Result<u64, StoreError> {
-        // Some at a time, since there are tens of thousands and each is a digest: meanwhile others have to be answered.
-        let mut all = Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject()));
-        let mut removed = 0;
-        loop {
-            let names: Vec<_> = all.by_ref().take(NAMES_AT_ONCE).collect();
-            if names.is_empty() {
-                break;
-            }
-            removed += self.notes.store.remove(&names.iter().map(RecordName::as_str).collect::<Vec<_>>()).await?;
-            tokio::task::yield_now().await;
-        }
+        let names: Vec<_> =
+            Query::all_about(location).flat_map(|query| self.notes.keyring.names(&query.subject())).collect();
+        let names: Vec<_> = names.iter().map(RecordName::as_str).collect();
+        let removed = self.notes.store.remove(&names).await?;
+        // What else can be asked about it nobody can count. Who looks for such a record looks for this, too.
+        let place = location.parameters();
+        let known = self.places.get(&place).unwrap_or_default();
+        let now = self.leave(&purge_of(&place), known).await?;
+        self.places.insert(place, now);
         // Only now: whoever reads the mark finds the records gone.
         self.mark(Mark::Place).await?;
         Ok(removed)
@@ -195,12 +216,17 @@ impl Shelf {
 
     /// Leaves a mark with the time of now, and later than the purge that is known. Once the oldest record is dead it has done its work.
     async fn mark(&self, mark: Mark) -> Result<u64, StoreError> {
-        let now = self.notes.clock.now_ms().max(self.purged_at_ms().saturating_add(1));
+        self.leave(mark.subject(), self.purged_at_ms()).await
+    }
+
+    /// The same for what says when something was purged, and later than `known_ms`.
+    async fn leave(&self, subject: &str, known_ms: u64) -> Result<u64, StoreError> {
+        let now = self.notes.clock.now_ms().max(known_ms.saturating_add(1));
         let lifetime = self.policy.longest_lifetime();
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
         // Under every name of the ring: a replica that has not got the newest key yet looks under the others.
-        for name in self.notes.keyring.names(mark.subject()) {
+        for name in self.notes.keyring.names(subject) {
             let sealed = self.notes.keyring.seal(&name, times, &[], Padding::Note).map_err(|_| StoreError::Refused)?;
             self.notes.store.write(name.as_str(), sealed, lifetime).await?;
         }

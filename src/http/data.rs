@@ -11,6 +11,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::forward::ForUpstream;
+use super::guard::{Guard, Peer};
 use super::observe::CacheResult;
 use super::pages::Pages;
 use super::problem::Problem;
@@ -63,6 +64,8 @@ pub(super) struct Terms {
     pub(super) images: bool,
     /// Pages as they were given.
     pub(super) pages: Arc<Pages>,
+    /// Knows which proxies are believed.
+    pub(super) guard: Arc<Guard>,
 }
 
 /// One of our own paths.
@@ -121,21 +124,23 @@ fn coordinates(body: &Body) -> Option<Location> {
 pub(super) async fn openweathermap(
     State(cache): State<Cache>,
     Extension(caller): Extension<Caller>,
-    Extension(Terms { secure, images, pages }): Extension<Terms>,
+    (Extension(terms), Extension(peer)): (Extension<Terms>, Extension<Peer>),
     overload: Option<Extension<Overload>>,
     for_upstream: Option<Extension<ForUpstream>>,
     uri: Uri,
     headers: HeaderMap,
 ) -> Response {
-    // Whoever came by a proxy has asked for http:// and comes by it again, however it speaks to the proxy.
-    let secure = secure && for_upstream.is_none();
-    let endpoint = Endpoint::at(uri.path()).filter(|endpoint| images || endpoint.shape != Shape::Png);
+    // Who takes us for a proxy has asked for http:// and comes by it again, however it speaks to us; what stands in front of us
+    // knows how its callers came.
+    let told = || terms.guard.proxies().came_by_https(peer.0, &headers);
+    let secure = for_upstream.is_none() && told().unwrap_or(terms.secure);
+    let endpoint = Endpoint::at(uri.path()).filter(|endpoint| terms.images || endpoint.shape != Shape::Png);
     let Some(endpoint) = endpoint else { return Problem::not_found().into_response() };
     match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
         Ok(query) => {
             let asking = Asking { cache: &cache, caller, overload: overload.is_some() };
             let origin = origin(&uri, &headers, secure);
-            asking.respond(query, &headers, origin.as_deref().map(|origin| (&*pages, origin))).await
+            asking.respond(query, &headers, origin.as_deref().map(|origin| (&*terms.pages, origin))).await
         }
         Err(refused) => openweathermap::refused(endpoint, refused).into_response(),
     }

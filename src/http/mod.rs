@@ -155,7 +155,12 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         .route("/geo/{*path}", get(data::openweathermap))
         .route("/img/{*path}", get(data::openweathermap))
         .route("/map/{*path}", get(data::openweathermap))
-        .layer(Extension(Terms { secure: config.tls.is_some(), images: config.images, pages: Arc::new(Pages::new()) }))
+        .layer(Extension(Terms {
+            secure: config.tls.is_some(),
+            images: config.images,
+            pages: Arc::new(Pages::new()),
+            guard: Arc::clone(&guard),
+        }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);

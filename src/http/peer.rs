@@ -12,6 +12,8 @@ use ipnet::IpNet;
 
 /// The de-facto standard.
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+/// What goes with it: how the caller came.
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// More proxies than this between an app and us are not believed.
 const MAX_HOPS: usize = 32;
 
@@ -58,7 +60,7 @@ impl TrustedProxies {
         for element in elements.take(MAX_HOPS) {
             let text = match self.header {
                 ForwardedHeader::XForwardedFor => Some(element),
-                ForwardedHeader::Forwarded => forwarded_for(element),
+                ForwardedHeader::Forwarded => forwarded(element, "for"),
             };
             // What a trusted proxy could not tell (`unknown`) ends what is known.
             let Some(told) = text.and_then(address_of) else { break };
@@ -68,6 +70,25 @@ impl TrustedProxies {
             }
         }
         address
+    }
+
+    /// Whether the caller came by HTTPS, as the proxy at the other end tells it; `None` if there is none that is trusted, or it
+    /// says nothing.
+    pub(super) fn came_by_https(&self, peer: IpAddr, headers: &HeaderMap) -> Option<bool> {
+        if !self.contains(peer) {
+            return None;
+        }
+        let name = match self.header {
+            ForwardedHeader::XForwardedFor => X_FORWARDED_PROTO,
+            ForwardedHeader::Forwarded => FORWARDED,
+        };
+        let value = headers.get_all(name).iter().next_back()?.to_str().ok()?;
+        let last = self.elements(value).into_iter().next_back()?;
+        let scheme = match self.header {
+            ForwardedHeader::XForwardedFor => last,
+            ForwardedHeader::Forwarded => forwarded(last, "proto")?,
+        };
+        Some(scheme.eq_ignore_ascii_case("https"))
     }
 
     fn elements<'a>(&self, value: &'a str) -> Vec<&'a str> {
@@ -96,11 +117,11 @@ fn split_quoted(list: &str, separator: char) -> Vec<&str> {
     if quoted { vec![""] } else { parts }
 }
 
-/// What `for` says in one element of `Forwarded`.
-fn forwarded_for(element: &str) -> Option<&str> {
+/// What a parameter (`for`, `proto`) says in one element of `Forwarded`.
+fn forwarded<'a>(element: &'a str, parameter: &str) -> Option<&'a str> {
     let pairs = split_quoted(element, ';');
     let mut values = pairs.iter().filter_map(|pair| pair.split_once('='));
-    let (_, value) = values.find(|(name, _)| name.trim().eq_ignore_ascii_case("for"))?;
+    let (_, value) = values.find(|(name, _)| name.trim().eq_ignore_ascii_case(parameter))?;
     let value = value.trim();
     Some(value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value))
 }

@@ -32,8 +32,7 @@ pub enum Kind {
     Lang,
     /// A whole number, not below zero: OpenWeatherMap fails on such counts.
     Whole {
-        /// The documented maximum. More means as much: each number would be a record of one answer, and a purge could not
-        /// count them.
+        /// The documented maximum. More means as much: else each number would be a call for the same answer.
         most: Option<u32>,
     },
     /// A word, in lower case.
@@ -104,18 +103,6 @@ impl Kind {
             Self::Offset => offset(value).map(Some),
         }
     }
-
-    /// All canonical spellings but that of no value; `None` if they cannot be counted.
-    pub(super) fn domain(self) -> Option<Vec<String>> {
-        match self {
-            Self::Units => Some(Units::ALL.into_iter().filter_map(Units::parameter).map(str::to_owned).collect()),
-            Self::Lang => Some(Lang::all().map(|lang| lang.as_str().to_owned()).collect()),
-            Self::Whole { most } => most.map(|most| (0..=most).map(|number| number.to_string()).collect()),
-            Self::SetOf(words) => Some(subsets(words)),
-            Self::Icon | Self::Layer | Self::File => None,
-            Self::Word | Self::Ids { .. } | Self::Numbers { .. } | Self::Date | Self::Offset => None,
-        }
-    }
 }
 
 /// Two digits, day or night, and the size unless it is the smallest.
@@ -138,15 +125,6 @@ fn set(value: &str, known: &[&str]) -> Option<String> {
     let wanted = value.to_ascii_lowercase();
     let words: BTreeSet<_> = wanted.split(',').map(str::trim).filter(|word| known.contains(word)).collect();
     (!words.is_empty()).then(|| words.into_iter().collect::<Vec<_>>().join(","))
-}
-
-/// Every choice of one or more of these words, which are in alphabetical order, as [`set`] spells it.
-fn subsets(words: &[&str]) -> Vec<String> {
-    let chosen = |bits: usize| {
-        let some = words.iter().enumerate().filter(|(place, _)| bits >> place & 1 == 1).map(|(_, word)| *word);
-        some.collect::<Vec<_>>().join(",")
-    };
-    (1..1 << words.len()).map(chosen).collect()
 }
 
 fn list<T: ToString>(value: &str, most: usize, read: impl Fn(&str) -> Option<T>) -> Result<String, Nonsense> {
@@ -229,18 +207,5 @@ mod tests {
         ] {
             assert_eq!(kind.canonical(value), Err(Nonsense), "{value}");
         }
-    }
-
-    #[test]
-    fn a_domain_has_what_is_canonical_and_each_once() {
-        for kind in [Kind::Units, Kind::Lang, Kind::Whole { most: Some(9) }, Kind::SetOf(&["a", "b", "c"])] {
-            let domain = kind.domain().unwrap();
-            assert_eq!(domain.iter().collect::<BTreeSet<_>>().len(), domain.len());
-            for value in domain {
-                assert_eq!(kind.canonical(&value), Ok(Some(value.clone())));
-            }
-        }
-        assert_eq!(Kind::SetOf(&["a", "b", "c"]).domain().map(|domain| domain.len()), Some(7));
-        assert_eq!(Kind::Date.domain(), None);
     }
 }

@@ -10,7 +10,7 @@ use std::fmt;
 use arrayvec::ArrayVec;
 use percent_encoding::percent_decode_str;
 
-use super::endpoint::{Cost, ENDPOINTS, Endpoint, Place, Shape, WEATHER, captures};
+use super::endpoint::{Cost, Endpoint, Place, Shape, WEATHER, captures};
 use super::location::{Hundredths, ten_thousandths};
 use super::parameter::{Kind, Parameter};
 use super::{Lang, Location, LocationError};
@@ -319,35 +319,31 @@ impl Query {
         format!("{}\n{}", self.endpoint.name, self.parameters)
     }
 
-    /// Every question that can be asked about `location`: what a purge of the place has to remove. Not those that nobody can
-    /// count: about some time of the past, searches of some length, further pages of an answer.
+    /// The weather of now at `location`, in all units and languages.
     pub fn all_about(location: &Location) -> impl Iterator<Item = Self> + '_ {
-        ENDPOINTS.iter().flat_map(move |endpoint| variants(endpoint, location))
+        Units::ALL.into_iter().flat_map(move |units| {
+            std::iter::once(None).chain(Lang::all().map(Some)).map(move |lang| Self::weather(location, units, lang))
+        })
+    }
+
+    /// The place that it is about, as it is asked for; `None` for the weather of now, whose questions about a place can be
+    /// counted ([`Query::all_about`]), and for what is asked about no place.
+    pub fn place(&self) -> Option<String> {
+        let of_a_place = !matches!(self.endpoint.place, Place::Other | Place::ExactPoint);
+        if self.endpoint == WEATHER || !of_a_place {
+            return None;
+        }
+        let names = |pair: &&str| ["q=", "id=", "zip=", "lat=", "lon="].iter().any(|name| pair.starts_with(name));
+        Some(self.parameters.split('&').filter(names).collect::<Vec<_>>().join("&"))
     }
 }
 
-/// Everything that can be asked of an endpoint about a place.
-fn variants(endpoint: &'static Endpoint, location: &Location) -> Vec<Query> {
-    let mut found = Written::default();
-    if found.locate(endpoint.place, location).is_none() {
-        return Vec::new();
+/// A place as [`Query::place`] says it.
+impl Location {
+    /// Its parameters, sorted and percent-encoded.
+    pub fn parameters(&self) -> String {
+        Query::weather(self, Units::Standard, None).parameters.into_string()
     }
-    let mut all = vec![found];
-    for Parameter { name, kind, required } in endpoint.parameters {
-        let values = match kind.domain() {
-            Some(values) => values,
-            None if *required => return Vec::new(),
-            None => continue,
-        };
-        let with = |written: &Written<'static>, value: &String| {
-            let mut written = written.clone();
-            written.add_some(name, Some(Cow::Owned(value.clone())));
-            written
-        };
-        let more: Vec<_> = all.iter().flat_map(|one| values.iter().map(move |value| with(one, value))).collect();
-        all.extend(more);
-    }
-    all.into_iter().map(|written| written.question(endpoint)).collect()
 }
 
 /// A value on one of our own paths.
@@ -531,11 +527,28 @@ mod tests {
     }
 
     #[test]
+    fn every_question_about_a_place_but_the_weather_of_now_says_which_it_is() {
+        let ask = |path: &str, parameters: &str| Query::at(Endpoint::at(path).unwrap(), path, parameters).unwrap();
+        for (location, parameters) in [
+            ("São Paulo,BR", "q=S%C3%A3o Paulo, br"),
+            ("-0.13,51.5", "lat=-0.1278&lon=51.5"),
+            ("id:7", "id=7"),
+            ("zip:1,GB", "zip=1,gb"),
+        ] {
+            let place = location.parse::<Location>().unwrap().parameters();
+            let asked = ask("/data/2.5/forecast", &format!("{parameters}&cnt=3&lang=de&units=metric"));
+            assert_eq!(asked.place(), Some(place));
+            assert_eq!(ask("/data/2.5/weather", parameters).place(), None);
+        }
+        assert_eq!(ask("/data/2.5/group", "id=1,2").place(), None);
+        assert_eq!(ask("/geo/1.0/direct", "q=London&limit=3").place().as_deref(), Some("q=london"));
+    }
+
+    #[test]
     fn a_purge_knows_every_variant_of_a_place() {
         let location: Location = "London".parse().unwrap();
         let all: Vec<_> = Query::all_about(&location).map(|query| query.subject()).collect();
-        // The weather; forecasts without a count, and with 0 to 40, 96, 16 and 30; a search; the history of late; the place.
-        assert_eq!(all.len(), 3 * (1 + LANGUAGES.len()) * (1 + 42 + 98 + 18 + 32 + 2) + 7);
+        assert_eq!(all.len(), 3 * (1 + LANGUAGES.len()));
         assert!(all.contains(&subject("")) && all.contains(&subject("units=imperial&lang=zh-TW")));
     }
 }

@@ -117,9 +117,12 @@ fn assert_problem(name: &str, answer: &Answer, status: u16, code: &str) {
     assert_eq!(problem["type"], format!("urn:stratus:problem:{code}"), "{name}");
     assert_eq!(problem["request_id"], answer.header("x-request-id"), "{name}");
     let why = match (status, code) {
-        (404, _) => {
-            vec!["stratus; fwd=miss; fwd-status=404".to_owned(), "stratus; fwd=stale; fwd-status=404".to_owned()]
-        }
+        // The status that the upstream sent (RFC 9211, section 2.4), with which the name of the fault begins; of words that
+        // repeat our key nothing is kept.
+        (404, _) => ["404", &name[..3]]
+            .iter()
+            .flat_map(|sent| ["miss", "stale"].map(|why| format!("stratus; fwd={why}; fwd-status={sent}")))
+            .collect(),
         (_, "no-upstream-key") => vec![format!("stratus; detail={code}")],
         _ => vec![format!("stratus; fwd=miss; detail={code}")],
     };

@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 use reqwest::Method;
 
 use super::{
-    BLOCKED, EACH, INVALID_KEY, LONDON, UNKNOWN_PATH, body_of, endpoint, get_the_long_way, has_their_headers,
-    is_an_error, retry_after, says, service_on_everything,
+    BLOCKED, CITY_NOT_FOUND, EACH, INVALID_KEY, LONDON, UNKNOWN_PATH, body_of, endpoint, get_the_long_way,
+    has_their_headers, is_an_error, retry_after, says, service_on_everything,
 };
-use crate::harness::{Answer, Gate, Reply, ScriptedUpstream, Service, Setup, answer};
+use crate::harness::{API_KEY, Answer, Gate, Reply, ScriptedUpstream, Service, Setup, answer};
 
 const LONDON_PATH: &str = "/data/2.5/weather";
 const PAGES: &str = "/data/4.0/onecall/timeline/1h?lat=51.51&lon=-0.13";
@@ -85,6 +85,25 @@ async fn an_upstream_that_is_away_fails_or_talks_nonsense_is_an_error_in_json() 
         }
     }
     upstream.restart().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_repeats_our_key_in_an_error_is_not_quoted() {
+    for (status, cod, instead) in [(404, r#""404""#, CITY_NOT_FOUND), (401, "401", INVALID_KEY), (429, "429", BLOCKED)]
+    {
+        let words = format!(r#"{{"cod":{cod},"message":"not with appid={API_KEY}"}}"#);
+        let upstream = ScriptedUpstream::start(Reply::json(status, words)).await;
+        let service = Setup::memory(&upstream).start().await;
+        for failed in [service.get(LONDON).await, service.get(LONDON).await] {
+            says(&failed, status, instead);
+        }
+        assert_eq!(upstream.calls(), 1);
+    }
+    let words = format!(r#"{{"cod":"500","message":"{API_KEY}"}}"#);
+    let upstream = ScriptedUpstream::start(Reply::json(500, words)).await;
+    let failed = Setup::memory(&upstream).start().await.get(LONDON).await;
+    is_an_error(&failed, 502);
+    assert!(!failed.text().contains(API_KEY), "{failed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -91,6 +91,28 @@ async fn the_link_to_the_page_before_is_treated_alike_wherever_it_stands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn behind_a_proxy_that_is_believed_the_link_is_https_if_it_says_so() {
+    let upstream = upstream(&link()).await;
+    let origin = |scheme: &str| on(&format!("{scheme}://weather.example"));
+    for (header, value, theirs) in [
+        ("x-forwarded-for", "X-Forwarded-Proto: https", "https"),
+        ("x-forwarded-for", "X-Forwarded-Proto: http, HTTPS", "https"),
+        ("x-forwarded-for", "X-Forwarded-Proto: https\r\nX-Forwarded-Proto: http", "http"),
+        ("x-forwarded-for", "X-Forwarded-Proto: gopher", "http"),
+        ("x-forwarded-for", "Forwarded: proto=https", "http"),
+        ("forwarded", "Forwarded: for=192.0.2.1;proto=http, for=192.0.2.2; Proto=\"https\"", "https"),
+        ("forwarded", "X-Forwarded-Proto: https", "http"),
+    ] {
+        let head = format!("{FIRST} HTTP/1.1\r\nHost: weather.example\r\n{value}\r\n");
+        let setup = || Setup::memory(&upstream).set("server.forwarded_header", header);
+        let believed = setup().set("server.trusted_proxies", "127.0.0.1").start().await;
+        assert_eq!(body_for(&believed, &head).await, origin(theirs), "{value}");
+        let nobody = setup().start().await;
+        assert_eq!(body_for(&nobody, &head).await, origin("http"), "{value}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn over_https_the_link_is_https_in_both_protocols() {
     let upstream = upstream(&link()).await;
     let files = HttpsFiles::make();
