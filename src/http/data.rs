@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::forward::ForUpstream;
 use super::guard::{Guard, Peer};
 use super::observe::CacheResult;
+use super::pages::Pages;
 use super::problem::Problem;
 use super::{Overload, answer, openweathermap};
 use crate::cache::{Answer, Body, Cache, Content, GetError};
@@ -34,14 +35,17 @@ impl Asking<'_> {
         }
     }
 
-    /// The answer to `query` for whoever sent these headers.
-    async fn respond(self, query: Query, headers: &HeaderMap, origin: Option<&str>) -> Response {
-        let pages = query.endpoint().shape == Shape::Pages;
+    /// The answer to `query` for whoever sent these headers and came by this origin, if that matters.
+    async fn respond(self, query: Query, headers: &HeaderMap, came_by: Option<(&Pages, &str)>) -> Response {
+        let is_page = query.endpoint().shape == Shape::Pages;
         let mut constant = answer::constant_headers();
         constant.insert(CONTENT_TYPE, openweathermap::media_type(query.endpoint()));
         let (mut response, word) = match self.get(query).await {
             Ok(answer) => {
-                let answer = if pages { on_origin(answer, origin) } else { answer };
+                let answer = match came_by {
+                    Some((pages, origin)) if is_page => pages.on_origin(answer, origin),
+                    _ => answer,
+                };
                 answer::answered(&answer, self.cache.now_ms(), headers, constant)
             }
             Err(error) => answer::not_answered(error),
@@ -51,13 +55,15 @@ impl Asking<'_> {
     }
 }
 
-/// What the operator has decided about these paths.
+/// What the operator has decided about these paths, and what they have in common.
 #[derive(Clone)]
 pub(super) struct Terms {
     /// The listener speaks TLS.
     pub(super) secure: bool,
     /// Icons and tiles are served.
     pub(super) images: bool,
+    /// Pages as they were given.
+    pub(super) pages: Arc<Pages>,
     /// Knows which proxies are believed.
     pub(super) guard: Arc<Guard>,
 }
@@ -133,7 +139,8 @@ pub(super) async fn openweathermap(
     match Query::at(endpoint, uri.path(), uri.query().unwrap_or_default()) {
         Ok(query) => {
             let asking = Asking { cache: &cache, caller, overload: overload.is_some() };
-            asking.respond(query, &headers, origin(&uri, &headers, secure).as_deref()).await
+            let origin = origin(&uri, &headers, secure);
+            asking.respond(query, &headers, origin.as_deref().map(|origin| (&*terms.pages, origin))).await
         }
         Err(refused) => openweathermap::refused(endpoint, refused).into_response(),
     }
@@ -144,15 +151,4 @@ fn origin(uri: &Uri, headers: &HeaderMap, secure: bool) -> Option<String> {
     let host = headers.get(HOST).and_then(|host| Authority::from_str(host.to_str().ok()?).ok());
     let authority = uri.authority().cloned().or(host).filter(|authority| !authority.as_str().contains('@'))?;
     Some(format!("{}://{authority}", if secure { "https" } else { "http" }))
-}
-
-fn on_origin(answer: Answer, origin: Option<&str>) -> Answer {
-    let page = match (&answer.content, origin) {
-        (Content::Weather(body), Some(origin)) => openweathermap::on_origin(&body.bytes(), origin),
-        _ => None,
-    };
-    match page {
-        Some(page) => Answer { content: Content::Weather(Body::new(page)), ..answer },
-        None => answer,
-    }
 }

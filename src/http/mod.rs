@@ -17,6 +17,7 @@ mod guard;
 mod listener;
 mod observe;
 mod openweathermap;
+mod pages;
 mod peer;
 mod problem;
 mod tls;
@@ -53,6 +54,7 @@ pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
 use openweathermap::Dialect;
+use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
 pub use tls::{Tls, read_tls};
@@ -153,7 +155,12 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         .route("/geo/{*path}", get(data::openweathermap))
         .route("/img/{*path}", get(data::openweathermap))
         .route("/map/{*path}", get(data::openweathermap))
-        .layer(Extension(Terms { secure: config.tls.is_some(), images: config.images, guard: Arc::clone(&guard) }))
+        .layer(Extension(Terms {
+            secure: config.tls.is_some(),
+            images: config.images,
+            pages: Arc::new(Pages::new()),
+            guard: Arc::clone(&guard),
+        }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
         .with_state(cache);

@@ -8,8 +8,7 @@ use axum::http::header::{ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_
 use axum::http::{HeaderName, HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
+use serde::Serialize;
 
 use super::problem::Problem;
 use crate::weather::{Endpoint, Place, Refused, Shape, SourceError, Words};
@@ -130,34 +129,4 @@ pub(super) fn refused(endpoint: &Endpoint, refused: Refused) -> Problem {
             Problem::invalid_parameter(&text).words(Some(error(StatusCode::BAD_REQUEST, &text)))
         }
     }
-}
-
-#[derive(Deserialize)]
-struct Page<'a> {
-    #[serde(borrow)]
-    next: Option<&'a RawValue>,
-    #[serde(borrow)]
-    prev: Option<&'a RawValue>,
-}
-
-/// A page with the links to its neighbours on `origin`: it is kept without, since callers come by different ones.
-pub(super) fn on_origin(body: &Bytes, origin: &str) -> Option<Bytes> {
-    let text = std::str::from_utf8(body).ok()?;
-    let Page { next, prev } = serde_json::from_str(text).ok()?;
-    let mut links: Vec<_> = [next, prev].into_iter().flatten().map(RawValue::get).collect();
-    links.sort_by_key(|link| link.as_ptr());
-    let mut page = String::with_capacity(text.len() + 2 * origin.len());
-    let mut rest = text;
-    for link in links {
-        let Some(relative) = serde_json::from_str(link).ok().filter(|link: &String| link.starts_with('/')) else {
-            continue;
-        };
-        // A link is a part of the text.
-        let start = (link.as_ptr() as usize).checked_sub(rest.as_ptr() as usize)?;
-        page.push_str(rest.get(..start)?);
-        page.push_str(&serde_json::to_string(&format!("{origin}{relative}")).ok()?);
-        rest = rest.get(start + link.len()..)?;
-    }
-    page.push_str(rest);
-    Some(page.into())
 }

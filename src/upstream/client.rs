@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
+use percent_encoding::percent_decode;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, Response};
 use secrecy::{ExposeSecret, SecretString};
@@ -213,9 +214,13 @@ pub struct Examination {
     pub date: Option<String>,
 }
 
-/// Whether a body holds the key. A key is 32 characters; something much shorter may stand in a body by chance.
+/// Whether a body holds the key, be it as URLs or JSON write what is no letter or digit in it. A key is 32 characters;
+/// something much shorter may stand in a body by chance.
 fn repeats(body: &[u8], key: &str) -> bool {
-    key.len() >= 16 && body.windows(key.len()).any(|window| window == key.as_bytes())
+    let holds = |text: &[u8]| text.windows(key.len()).any(|window| window == key.as_bytes());
+    let is_written_otherwise = || body.iter().any(|byte| matches!(byte, b'%' | b'\\'));
+    let unescaped = || percent_decode(body).filter(|byte| *byte != b'\\').collect::<Vec<_>>();
+    key.len() >= 16 && (holds(body) || is_written_otherwise() && holds(&unescaped()))
 }
 
 /// The only place that looks at an error of the client: it holds the URL with the key and is dropped here.
@@ -246,5 +251,25 @@ fn closed_unanswered(error: &reqwest::Error) -> bool {
 impl Call for OpenWeatherMap {
     fn call<'a>(&'a self, query: &'a Query, key: &'a SecretString, _permit: Permit) -> Fetching<'a> {
         Box::pin(self.ask(query, key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_found_however_a_link_or_json_writes_it() {
+        let key = "abc+def/ghi=jkl0123";
+        for body in [
+            "{\"x\":\"abc+def/ghi=jkl0123\"}",
+            "{\"x\":\"/data/2.5/weather?appid=abc%2Bdef%2Fghi%3Djkl0123\"}",
+            "{\"x\":\"abc+def\\/ghi=jkl0123\"}",
+            "%61bc%2bdef%2fghi=jkl0123",
+        ] {
+            assert!(repeats(body.as_bytes(), key), "{body}");
+        }
+        assert!(!repeats(b"{\"x\":\"abc%2Bdef and 100 % more\\n\"}", key));
+        assert!(!repeats(b"a short one", "short"), "by chance");
     }
 }

@@ -1,7 +1,7 @@
 //! The upstream and what stands before it: nobody calls it without a [`Permit`], and not while it should be left alone.
 //!
 //! 1. `breaker`: is it to be called at all? It is left alone while it fails, after a 429 and after a 401; then one probe
-//!    at a time finds out. `hold` tells the other replicas of a 429 or a 401, which are about the account.
+//!    at a time finds out. `hosts` has one for each host. `hold` tells the other replicas of a 429 or a 401, which are about the account.
 //! 2. `budget`: is a call left of those that the plan gives the whole fleet, and for this purpose? That is the permit.
 //! 3. `client`: the call, which uses the permit up. `openweather` is the only file that knows that API's paths, parameters
 //!    and bodies.
@@ -15,6 +15,7 @@ mod client;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod hold;
+mod hosts;
 mod keys;
 mod openweather;
 mod plans;
@@ -31,12 +32,13 @@ use crate::clock::Clock;
 use crate::reload::Live;
 use crate::store::Notebook;
 use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
-use crate::weather::{Failure, Fetched, Fetching, Purpose, Query, Source, SourceError, Words};
-use breaker::{Admission, Breaker, Change, Reason, Rejected, Settings, State};
+use crate::weather::{Failure, Fetched, Fetching, Host, Purpose, Query, Shape, Source, SourceError, Words};
+use breaker::{Change, Reason, Rejected, State};
 use budget::{Budget, Refused, RefusedBecause};
 pub use budget::{BudgetConfig, Permit};
 pub use client::{Authorities, ClientConfig, Examination, OpenWeatherMap, UpstreamError};
 use hold::Hold;
+use hosts::{Hosts, Leave};
 use keys::Which;
 pub use keys::{Key, Keys};
 use plans::{Plans, Without};
@@ -86,7 +88,7 @@ impl From<SourceError> for Failed {
 pub struct Upstream {
     call: Arc<dyn Call>,
     keys: Keys,
-    breaker: Arc<Breaker>,
+    hosts: Hosts,
     budget: Arc<Budget>,
     limits: BudgetConfig,
     hold: Hold,
@@ -107,7 +109,7 @@ impl Upstream {
         Self {
             call,
             keys,
-            breaker: Arc::new(Breaker::new(Settings::default())),
+            hosts: Hosts::new(),
             budget,
             limits,
             hold: Hold::new(notes),
@@ -193,7 +195,7 @@ impl Upstream {
 
     /// One call with `key`, the last of the `tried` ones.
     async fn attempt(&self, query: &Query, purpose: Purpose, key: &Key, tried: &[Which]) -> Result<Fetched, Failed> {
-        let admission = self.admit(key, tried).await?;
+        let admission = self.admit(query.endpoint().host, key, tried).await?;
         let permit = match self.permits(query, purpose).await {
             Ok(permit) => permit,
             Err(refused) => {
@@ -216,12 +218,13 @@ impl Upstream {
                 admission.cancelled();
                 return Err(Failed::ThisPlan(fetched.err().and_then(|failure| failure.words)));
             }
+            _ if is_of_the_question(query, &fetched) => admission.cancelled(),
             _ => self.settle(admission, error, key).await,
         }
         fetched.map_err(|mut failure| {
             // As long as it is left alone for it, which may be a little longer than it asked for.
             if let SourceError::BudgetExhausted { retry_after } = &mut failure.error {
-                let pause = self.breaker.state(self.clock.instant()).reopens_in;
+                let pause = self.hosts.api().state(self.clock.instant()).reopens_in;
                 *retry_after = pause.unwrap_or_default().max(*retry_after);
             }
             Failed::Because(failure)
@@ -235,9 +238,9 @@ impl Upstream {
     }
 
     /// Whether it is to be called with this key at all, by what this replica and the others know.
-    async fn admit(&self, key: &Key, tried: &[Which]) -> Result<Admission, Failed> {
+    async fn admit(&self, host: Host, key: &Key, tried: &[Which]) -> Result<Leave, Failed> {
         let now = self.clock.instant();
-        let admission = self.breaker.admit(now).map_err(rejection)?;
+        let admission = self.hosts.admit(host, now).map_err(rejection)?;
         let Some((reason, left)) = self.hold.heard(key.tag()).await else { return Ok(admission) };
         // That was another process, which may have had another key: a restart with a new one has to show.
         if reason == Reason::KeyRejected && !self.has_asked.load(Ordering::Relaxed) {
@@ -247,17 +250,19 @@ impl Upstream {
         if reason == Reason::KeyRejected && self.has_better(key, tried) {
             return Err(Failed::ThisKey);
         }
-        log(self.breaker.hold(now, reason, left));
+        log(self.hosts.api().hold(now, reason, left));
         Err(rejection(Rejected { reason, retry_after: left }).into())
     }
 
     /// Tells the breaker what came of a call, and the other replicas what they should know.
-    async fn settle(&self, admission: Admission, error: Option<SourceError>, key: &Key) {
+    async fn settle(&self, admission: Leave, error: Option<SourceError>, key: &Key) {
         let now = self.clock.instant();
         let change = match error {
             // An unknown place is an answer.
             None | Some(SourceError::UnknownLocation) => {
-                self.keys.taken(key);
+                if admission.is_with_key() {
+                    self.keys.taken(key);
+                }
                 admission.succeeded(now)
             }
             Some(SourceError::BudgetExhausted { retry_after }) => admission.rate_limited(now, retry_after),
@@ -279,14 +284,14 @@ impl Upstream {
         if self.keys.has_new() {
             self.plans.forget();
             self.has_asked.store(false, Ordering::Relaxed);
-            self.breaker.cut_short(self.clock.instant(), Reason::KeyRejected);
+            self.hosts.api().cut_short(self.clock.instant(), Reason::KeyRejected);
         }
     }
 
     /// How it stands with the upstream, for operators.
     pub fn report(&self) -> UpstreamReport {
         self.heed_new_keys();
-        let breaker = self.breaker.state(self.clock.instant());
+        let breaker = self.hosts.api().state(self.clock.instant());
         let left = self.budget.left();
         UpstreamReport {
             key: self.keys.any() && !self.keys.is_simulated(),
@@ -327,7 +332,7 @@ impl Source for Upstream {
     }
 
     fn rejects_key(&self) -> bool {
-        self.breaker.state(self.clock.instant()).reason == Some(Reason::KeyRejected)
+        self.hosts.api().state(self.clock.instant()).reason == Some(Reason::KeyRejected)
     }
 
     fn is_short(&self) -> bool {
@@ -339,7 +344,7 @@ impl Source for Upstream {
             return Some(SourceError::NoKey);
         }
         self.heed_new_keys();
-        let breaker = self.breaker.state(self.clock.instant());
+        let breaker = self.hosts.api().state(self.clock.instant());
         // When its pause is over somebody has to probe.
         if breaker.state != State::Admitting
             && let (Some(reason), Some(retry_after)) = (breaker.reason, breaker.reopens_in)
@@ -357,6 +362,18 @@ impl Source for Upstream {
 
 fn error_of(fetched: &Result<Fetched, Failure>) -> Option<SourceError> {
     fetched.as_ref().err().map(|failure| failure.error)
+}
+
+/// Whether a failure says nothing about the upstream, which works: it told an error of its own in a 200, or did not answer in
+/// a page, for which callers may say what they like, as it has to be. To be left alone for that, somebody would only have to
+/// ask for it.
+fn is_of_the_question(query: &Query, fetched: &Result<Fetched, Failure>) -> bool {
+    let Err(failure) = fetched else { return false };
+    let told = failure.words.as_ref().is_some_and(|words| words.status == 200);
+    match failure.error {
+        SourceError::Failed | SourceError::InvalidResponse => told || query.endpoint().shape == Shape::Pages,
+        _ => false,
+    }
 }
 
 fn rejection(rejected: Rejected) -> SourceError {

@@ -95,6 +95,11 @@ fn failure(endpoint: &Endpoint, code: u16, said: &Said, retry_after: Duration) -
         404 if said.message.as_deref() == Some("Internal error") => SourceError::Failed,
         // 400 is what a place gets that is well-formed but means nothing there ("Nothing to geocode").
         400 | 404 => SourceError::UnknownLocation,
+        // No key was sent: a store of files forbids what it does not have.
+        401 | 403 if endpoint.host == Host::Site => SourceError::UnknownLocation,
+        429 if endpoint.host == Host::Site => SourceError::Failed,
+        // That is somebody on the way, and may be for what was asked.
+        403 if said.code.is_none() => SourceError::Failed,
         401 | 403 if endpoint.plan == Plan::Some => SourceError::NotInPlan,
         401 | 403 => SourceError::RejectedKey,
         429 => SourceError::BudgetExhausted { retry_after },
@@ -176,10 +181,20 @@ pub(super) fn without_origin(endpoint: &'static Endpoint, body: &Bytes, base: &U
     LINKS.iter().try_fold(body.clone(), |body, name| link_without_origin(endpoint, &body, name, base))
 }
 
+/// The links of a page; no two of one name, of which a client may follow the other one.
+#[derive(Deserialize)]
+struct Links<'a> {
+    #[serde(borrow)]
+    next: Option<&'a RawValue>,
+    #[serde(borrow)]
+    prev: Option<&'a RawValue>,
+}
+
 fn link_without_origin(endpoint: &'static Endpoint, body: &Bytes, name: &str, base: &Url) -> Option<Bytes> {
     let text = std::str::from_utf8(body).ok()?;
-    let Some(Json::Object(members)) = Json::read(text) else { return None };
-    let Some(link) = members.get(name).filter(|raw| is(raw, Member::Text)).map(|raw| raw.get()) else {
+    let Links { next, prev } = serde_json::from_str(text).ok()?;
+    let link = if name == "next" { next } else { prev };
+    let Some(link) = link.filter(|raw| is(raw, Member::Text)).map(RawValue::get) else {
         return Some(body.clone());
     };
     let written: String = serde_json::from_str(link).ok()?;

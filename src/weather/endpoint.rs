@@ -514,6 +514,8 @@ pub static ENDPOINTS: [Endpoint; 30] = [
             Parameter::required("y", Kind::File),
         ],
         fresh: HALF_AN_HOUR,
+        // Not every layer.
+        plan: Plan::Some,
         shape: Shape::Png,
         ..ROW
     },

@@ -30,9 +30,9 @@ pub enum Kind {
     Units,
     /// A language; one that OpenWeatherMap does not have is left out.
     Lang,
-    /// A whole number.
+    /// A whole number. All below zero are one: OpenWeatherMap has one answer to such a count, an error.
     Whole {
-        /// The documented maximum. More is passed on: what happens then is OpenWeatherMap's own business.
+        /// The documented maximum. More means as much: else each number would be a call for the same answer.
         most: Option<u32>,
     },
     /// A word, in lower case.
@@ -83,7 +83,10 @@ impl Kind {
             Self::Units => Ok(Units::lenient(value).parameter().map(str::to_owned)),
             // What is no language tag gets English, as one that OpenWeatherMap does not have.
             Self::Lang => Ok(Lang::parse(value).unwrap_or_default().map(|lang| lang.as_str().to_owned())),
-            Self::Whole { .. } => value.parse::<i64>().map(|number| Some(number.to_string())).map_err(|_| Nonsense),
+            Self::Whole { most } => {
+                let number = value.parse::<i64>().map_err(|_| Nonsense)?.max(-1);
+                Ok(Some(number.min(most.map_or(i64::MAX, i64::from)).to_string()))
+            }
             Self::Word => word(value).map(Some),
             Self::SetOf(words) => Ok(set(value, words)),
             Self::Ids { most } => list(value, most, |id| id.parse().ok().filter(|id: &u64| *id > 0)).map(Some),
@@ -164,7 +167,9 @@ mod tests {
         same(Kind::Lang, &["de", "DE", "de-AT"], Some("de"));
         same(Kind::Lang, &["xx", "?", "german"], None);
         same(Kind::Whole { most: Some(40) }, &["7", "007", "+7"], Some("7"));
-        same(Kind::Whole { most: None }, &["-10"], Some("-10"));
+        same(Kind::Whole { most: Some(40) }, &["40", "41", "9223372036854775807"], Some("40"));
+        same(Kind::Whole { most: None }, &["41"], Some("41"));
+        same(Kind::Whole { most: Some(40) }, &["-1", "-10", "-0001"], Some("-1"));
         same(Kind::Word, &["accurate", "Accurate"], Some("accurate"));
         same(
             Kind::SetOf(&["daily", "hourly"]),
@@ -185,6 +190,7 @@ mod tests {
         for (kind, value) in [
             (Kind::Whole { most: None }, "many"),
             (Kind::Whole { most: None }, "1.5"),
+            (Kind::Whole { most: None }, "9223372036854775808"),
             (Kind::Word, "<like>"),
             (Kind::Ids { most: 2 }, "1,2,3"),
             (Kind::Ids { most: 2 }, "1,,2"),

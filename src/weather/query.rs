@@ -357,6 +357,9 @@ fn strict(name: &'static str, kind: Kind, value: &str) -> Result<String, Paramet
 const MAX_PARAMETERS: usize = 16;
 /// Longest name and value of a parameter that is passed on unread, in bytes.
 const MAX_UNREAD: (usize, usize) = (32, 512);
+/// Of all of them together, percent-encoded: questions are remembered in many places, by their thousands, also those that
+/// were never answered.
+const MAX_UNREAD_IN_ALL: usize = 2_048;
 
 /// The parameters of a question while they are put together.
 #[derive(Debug, Clone, Default)]
@@ -386,8 +389,14 @@ impl<'a> Written<'a> {
             .filter(|(name, value)| !endpoint.reads(name) && !name.is_empty() && is_name(name) && is_value(value))
             .collect();
         others.sort();
+        let mut room = MAX_UNREAD_IN_ALL;
         for (name, value) in others {
-            let _ = self.0.try_push((name.clone(), value.clone()));
+            let length =
+                name.len() + form_urlencoded::byte_serialize(value.as_bytes()).map(str::len).sum::<usize>() + 2;
+            if length <= room {
+                room -= length;
+                let _ = self.0.try_push((name.clone(), value.clone()));
+            }
         }
     }
 
@@ -501,6 +510,20 @@ mod tests {
             assert_eq!(Query::parse("London", parameters), Err(expected), "{parameters}");
         }
         assert_eq!(Query::parse("", ""), Err(E::Location(LocationError::Empty)));
+    }
+
+    #[test]
+    fn what_is_passed_on_unread_is_bounded_in_all_so_that_remembering_questions_is() {
+        let pages = Endpoint::named("onecall4 current");
+        let asked: String = (0..40).map(|number| format!("&p{number:02}={}", "%C3%BC".repeat(250))).collect();
+        let query = Query::openweathermap(pages, &format!("lat=1&lon=1{asked}")).unwrap();
+        assert!(query.parameters().len() < 3_000, "{}", query.parameters().len());
+        let cursor = format!("lat=1&lon=1&cursor={}", "x".repeat(512));
+        assert_eq!(
+            Query::openweathermap(pages, &cursor).unwrap().value("cursor").map(|cursor| cursor.len()),
+            Some(512)
+        );
+        assert_eq!(Query::link(pages, &format!("lat=1&lon=1{asked}")), None);
     }
 
     #[test]

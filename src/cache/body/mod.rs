@@ -72,8 +72,9 @@ impl Body {
         }
     }
 
-    /// A body that is kept as it is, because it is short or compressing it does not pay.
-    pub(super) fn plain(bytes: Bytes) -> Self {
+    /// A body that is kept as it is, because it is short, or will not be kept for long, or compressing it does not pay.
+    #[must_use]
+    pub fn plain(bytes: Bytes) -> Self {
         let tag = tag(&bytes);
         Self::with(Kept::Text(bytes), tag)
     }

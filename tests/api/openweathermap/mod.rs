@@ -6,6 +6,7 @@ mod appid;
 mod conditions;
 mod costs;
 mod images;
+mod isolation;
 mod pages;
 mod plans;
 mod privacy;

@@ -234,3 +234,34 @@ async fn a_relative_link_is_one_too_and_a_page_is_the_same_for_whoever_has_it_al
     assert_eq!(upstream.requests().len(), 1);
     assert_eq!(parameter(&upstream.requests()[0], "appid"), Some(API_KEY));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_two_links_of_one_name_is_not_passed_on() {
+    for twice in [
+        format!(r#"{{"next":"https://evil.example/?a=1","data":[],"next":{}}}"#, link()),
+        format!(r#"{{"n\u0065xt":"https://evil.example/?a=1","data":[],"next":{}}}"#, link()),
+        format!(r#"{{"prev":{},"data":[],"prev":null}}"#, link().replace(API_KEY, "%6Bey")),
+    ] {
+        let upstream = ScriptedUpstream::start(Reply::json(200, twice)).await;
+        let service = Setup::memory(&upstream).start().await;
+        is_an_error(&service.get(FIRST).await, 502);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_is_made_for_each_origin_and_anew_when_the_upstream_says_something_else() {
+    let upstream = upstream(&link()).await;
+    let service = Setup::memory(&upstream).start().await;
+    let from = |host: &str| service.request(Method::GET, FIRST).header("host", host.to_owned());
+    for _ in 0..3 {
+        for host in ["one.example", "two.example"] {
+            assert_eq!(answer(from(host)).await.text(), on(&format!("http://{host}")));
+        }
+    }
+    let other = |origin: &str| page(&format!("\"{origin}{PATH}?lat=51.51&lon=-0.13&page=9\""));
+    upstream.reply(Reply::json(200, other("https://api.openweathermap.org")));
+    service.clock.advance(Duration::from_secs(100_000));
+    for host in ["one.example", "two.example"] {
+        assert_eq!(answer(from(host)).await.text(), other(&format!("http://{host}")));
+    }
+}
