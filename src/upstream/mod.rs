@@ -1,7 +1,8 @@
 //! The upstream and what stands before it: nobody calls it without a [`Permit`], and not while it should be left alone.
 //!
 //! 1. `breaker`: is it to be called at all? It is left alone while it fails, after a 429 and after a 401; then one probe
-//!    at a time finds out. `hosts` has one for each host. `hold` tells the other replicas of a 429 or a 401, which are about the account.
+//!    at a time finds out. `hosts` has one for each host. `hold` tells the other replicas of a 429 or a 401, which are about
+//!    the account.
 //! 2. `budget`: is a call left of those that the plan gives the whole fleet, and for this purpose? That is the permit.
 //! 3. `client`: the call, which uses the permit up. `openweather` is the only file that knows that API's paths, parameters
 //!    and bodies.
