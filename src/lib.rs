@@ -6,8 +6,9 @@
 //! 1. [`http`] `listener` accepts the connection: bounded in number, shared fairly among addresses, slow clients are cut; by
 //!    HTTPS if it is set up.
 //! 2. [`http`] `direct`, the short way of plain questions: [`weather::Query`] makes one canonical question of the path and the
-//!    parameters, ours or OpenWeatherMap's own, by the one table of [`weather::ENDPOINTS`]; and if memory has its answer ([`cache::Cache::recall`]), that is given at once. A little stale: it is
-//!    given, too, and steps 6 and 7 happen behind it, once.
+//!    parameters, ours or OpenWeatherMap's own, by the one table of [`weather::ENDPOINTS`]; and if memory has its answer
+//!    ([`cache::Cache::recall`]), that is given at once. A little stale: it is given, too, and steps 6 and 7 happen behind it,
+//!    once.
 //!    Before that [`http`] `guard` finds out who asks, a consumer by its key ([`consumers`]) or an address, and whether it may,
 //!    now ([`limits`]).
 //! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, `forward` (whether it is for us), the time
@@ -28,8 +29,8 @@
 //!
 //! # Who knows whom
 //!
-//! `main → cli → app → all`; of `demo`, `app` takes the simulated upstream for a service that has no key and may do without. `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the
-//! store, which all replicas share, and the sealing but no HTTP server; `credentials` is the vault from which `upstream` has
+//! `main → cli → app → all`; of `demo`, `app` takes the simulated upstream for a service that has no key and may do without.
+//! `http` knows the cache but neither Redis nor OpenWeatherMap; `cache` and `upstream` know the store, which all replicas share, and the sealing but no HTTP server; `credentials` is the vault from which `upstream` has
 //! its keys, and into which `http` puts them; `crypto` knows only bytes; `weather` are the words they share and does no I/O.
 //! [`limits`] counts the requests of callers in the store and knows neither HTTP nor the cache. `rights` is the one list of
 //! what the user in Redis may do: `provision` writes it down, `store` holds Redis to it. `certificate` reads the certificates

@@ -22,6 +22,9 @@ mod lang;
 mod location;
 mod parameter;
 mod query;
+#[cfg(test)]
+mod query_tests;
+mod written;
 
 #[cfg(test)]
 mod aliases_tests;

@@ -11,8 +11,8 @@ use arrayvec::ArrayVec;
 use percent_encoding::percent_decode_str;
 
 use super::endpoint::{Cost, Endpoint, Place, Shape, WEATHER, captures};
-use super::location::{Hundredths, ten_thousandths};
 use super::parameter::{Kind, Parameter};
+use super::written::{MAX_PARAMETERS, Written};
 use super::{Lang, Location, LocationError};
 
 /// Units of measurement, by OpenWeatherMap's names.
@@ -180,7 +180,7 @@ impl Query {
             written.add_some("units", units.parameter().map(Cow::Borrowed));
         }
         written.locate(endpoint.place, &location).ok_or(ParameterError::NoPoint)?;
-        Ok(written.question(endpoint))
+        Ok(Self::of(endpoint, written))
     }
 
     /// The weather of now.
@@ -190,7 +190,7 @@ impl Query {
         written.add_some("lang", lang.map(|lang| Cow::Borrowed(lang.as_str())));
         // The weather is known of every place.
         let _ = written.locate(WEATHER.place, location);
-        written.question(WEATHER)
+        Self::of(WEATHER, written)
     }
 
     /// The question whose answer says where a place is: its `lat` and `lon`, or those in its `coord`. `None` if that is
@@ -205,7 +205,7 @@ impl Query {
         let mut written = Written::default();
         written.add_some("limit", limit.map(Cow::Borrowed));
         written.locate(endpoint.place, location)?;
-        Some(written.question(endpoint))
+        Some(Self::of(endpoint, written))
     }
 
     /// Reads `{one of the endpoint's paths}?{parameters}` as OpenWeatherMap does: of a parameter that is given more than once
@@ -243,7 +243,7 @@ impl Query {
         if endpoint.shape == Shape::Pages {
             written.add_others(endpoint, &values);
         }
-        Ok(written.question(endpoint))
+        Ok(Self::of(endpoint, written))
     }
 
     /// The same with what stands in the path, if the endpoint's has room for some of its parameters.
@@ -262,7 +262,7 @@ impl Query {
             let canonical = kind.canonical(&decoded).map_err(|_| Refused::Parameter(name))?;
             written.add_some(name, canonical.map(Cow::Owned));
         }
-        Ok(written.question(endpoint))
+        Ok(Self::of(endpoint, written))
     }
 
     /// The path that it is asked under, and what is left of its parameters.
@@ -288,6 +288,10 @@ impl Query {
             value.trim().is_empty() || endpoint.reads(&name) || query.value(&name) == Some(value)
         };
         form_urlencoded::parse(parameters.as_bytes()).all(kept).then_some(query)
+    }
+
+    fn of(endpoint: &'static Endpoint, written: Written<'_>) -> Self {
+        Self { endpoint, parameters: written.into_text() }
     }
 
     /// Which endpoint it is put to.
@@ -353,202 +357,8 @@ fn strict(name: &'static str, kind: Kind, value: &str) -> Result<String, Paramet
     number.map(|number| number.to_string()).ok_or(ParameterError::Number(name, most))
 }
 
-/// Parameters of one question at most; further ones of an endpoint that answers in pages are dropped.
-const MAX_PARAMETERS: usize = 16;
-/// Longest name and value of a parameter that is passed on unread, in bytes.
-const MAX_UNREAD: (usize, usize) = (32, 512);
-/// Of all of them together, percent-encoded: questions are remembered in many places, by their thousands, also those that
-/// were never answered.
-const MAX_UNREAD_IN_ALL: usize = 2_048;
-
-/// The parameters of a question while they are put together.
-#[derive(Debug, Clone, Default)]
-struct Written<'a>(ArrayVec<(Cow<'a, str>, Cow<'a, str>), MAX_PARAMETERS>);
-
-impl<'a> Written<'a> {
-    fn add(&mut self, name: &'a str, value: impl Into<Cow<'a, str>>) {
-        let _ = self.0.try_push((Cow::Borrowed(name), value.into()));
-    }
-
-    fn add_some(&mut self, name: &'a str, value: Option<Cow<'a, str>>) {
-        if let Some(value) = value {
-            self.add(name, value);
-        }
-    }
-
-    /// What its links continue by: of the names only plain ones, of the values anything that can be written down. What a
-    /// value says, an opaque cursor say, is OpenWeatherMap's own business.
-    fn add_others(&mut self, endpoint: &Endpoint, values: &HashMap<Cow<'a, str>, Cow<'a, str>>) {
-        let is_name = |text: &str| {
-            text.len() <= MAX_UNREAD.0
-                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte))
-        };
-        let is_value = |text: &str| text.len() <= MAX_UNREAD.1 && !text.chars().any(char::is_control);
-        let mut others: Vec<_> = values
-            .iter()
-            .filter(|(name, value)| !endpoint.reads(name) && !name.is_empty() && is_name(name) && is_value(value))
-            .collect();
-        others.sort();
-        let mut room = MAX_UNREAD_IN_ALL;
-        for (name, value) in others {
-            let length =
-                name.len() + form_urlencoded::byte_serialize(value.as_bytes()).map(str::len).sum::<usize>() + 2;
-            if length <= room {
-                room -= length;
-                let _ = self.0.try_push((name.clone(), value.clone()));
-            }
-        }
-    }
-
-    /// Says which place is meant; `None` if the endpoint cannot be told in this form.
-    fn locate(&mut self, place: Place, location: &Location) -> Option<()> {
-        match (place, location) {
-            (Place::Any | Place::NameOrPoint | Place::Name, Location::Name(name)) => self.add("q", name.clone()),
-            (Place::Any | Place::NameOrPoint | Place::Point, Location::Coordinates { latitude, longitude }) => {
-                self.add("lat", Hundredths(*latitude).to_string());
-                self.add("lon", Hundredths(*longitude).to_string());
-            }
-            (Place::Any, Location::Id(id)) => self.add("id", id.to_string()),
-            (Place::Any | Place::Zip, Location::Zip { code, country }) => self.add("zip", format!("{code},{country}")),
-            _ => return None,
-        }
-        Some(())
-    }
-
-    /// Reads which place is meant.
-    fn read_place<'v>(&mut self, place: Place, value: impl Fn(&str) -> Option<&'v str>) -> Result<(), Refused> {
-        let named = |forms: &[Place]| forms.contains(&place);
-        let location = if place == Place::Other {
-            return Ok(());
-        } else if let (Some(name), true) = (value("q"), named(&[Place::Any, Place::NameOrPoint, Place::Name])) {
-            Location::from_q(name).map_err(|error| match error {
-                LocationError::Empty => Refused::NothingToGeocode,
-                _ => Refused::UnknownPlace,
-            })?
-        } else if let (Some(id), true) = (value("id"), named(&[Place::Any])) {
-            Location::from_id(id).map_err(|_| Refused::Id)?
-        } else if let (Some(zip), true) = (value("zip"), named(&[Place::Any, Place::Zip])) {
-            Location::from_zip(zip).map_err(|_| Refused::UnknownPlace)?
-        } else if let (Some(latitude), Some(longitude)) = (value("lat"), value("lon")) {
-            let degrees = |text: &str, most: f64| text.parse().ok().filter(|degrees| (-most..=most).contains(degrees));
-            let latitude = degrees(latitude, 90.0).ok_or(Refused::Latitude)?;
-            let longitude = degrees(longitude, 180.0).ok_or(Refused::Longitude)?;
-            if place == Place::ExactPoint {
-                self.add("lat", ten_thousandths(latitude));
-                self.add("lon", ten_thousandths(longitude));
-                return Ok(());
-            }
-            Location::point(latitude, longitude)
-        } else {
-            return Err(Refused::NothingToGeocode);
-        };
-        self.locate(place, &location).ok_or(Refused::NothingToGeocode)
-    }
-
-    fn question(mut self, endpoint: &'static Endpoint) -> Query {
-        self.0.sort_unstable_by(|(one, _), (two, _)| one.cmp(two));
-        let length = self.0.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
-        let mut text = String::with_capacity(length);
-        for (name, value) in &self.0 {
-            if !text.is_empty() {
-                text.push('&');
-            }
-            text.push_str(name);
-            text.push('=');
-            text.extend(form_urlencoded::byte_serialize(value.as_bytes()));
-        }
-        Query { endpoint, parameters: text.into_boxed_str() }
-    }
-}
-
 /// The consumer's key in `appid`, in any case, as many clients write it: the first that says something.
 pub fn appid(parameters: &str) -> Option<Cow<'_, str>> {
     let mut pairs = form_urlencoded::parse(parameters.as_bytes());
     pairs.find_map(|(name, value)| (name.eq_ignore_ascii_case("appid") && !value.trim().is_empty()).then_some(value))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::super::LANGUAGES;
-    use super::*;
-
-    fn subject(parameters: &str) -> String {
-        Query::parse("London", parameters).unwrap().subject()
-    }
-
-    #[test]
-    fn metric_is_the_default_and_case_does_not_matter() {
-        assert_eq!(subject(""), subject("units=metric"));
-        assert_eq!(subject("units=IMPERIAL&lang=DE"), subject("lang=de&units=imperial"));
-        assert_ne!(subject("units=standard"), subject("units=metric"));
-        assert_ne!(subject("lang=de"), subject(""));
-    }
-
-    #[test]
-    fn browser_locales_find_their_language_and_an_unknown_one_means_the_default() {
-        assert_eq!(subject("lang=pt-BR"), subject("lang=pt_br"));
-        assert_eq!(subject("lang=de-AT"), subject("lang=de"));
-        assert_eq!(subject("lang=xx"), subject(""));
-    }
-
-    #[test]
-    fn bad_parameters_are_refused_with_their_reason() {
-        use ParameterError as E;
-        for (parameters, expected) in [
-            ("units=kelvin", E::Units),
-            ("units=", E::Units),
-            ("lang=%3Cscript%3E", E::Lang),
-            ("lang=<script>", E::Lang),
-            ("lang=", E::Lang),
-            ("lang=d", E::Lang),
-            ("units=metric&units=metric", E::Repeated("units")),
-            ("lang=de&units=metric&lang=fr", E::Repeated("lang")),
-            ("lang=xx&lang=de", E::Repeated("lang")),
-            ("APPID=x", E::AppId),
-            ("unit=metric", E::Unknown(WEATHER)),
-        ] {
-            assert_eq!(Query::parse("London", parameters), Err(expected), "{parameters}");
-        }
-        assert_eq!(Query::parse("", ""), Err(E::Location(LocationError::Empty)));
-    }
-
-    #[test]
-    fn what_is_passed_on_unread_is_bounded_in_all_so_that_remembering_questions_is() {
-        let pages = Endpoint::named("onecall4 current");
-        let asked: String = (0..40).map(|number| format!("&p{number:02}={}", "%C3%BC".repeat(250))).collect();
-        let query = Query::openweathermap(pages, &format!("lat=1&lon=1{asked}")).unwrap();
-        assert!(query.parameters().len() < 3_000, "{}", query.parameters().len());
-        let cursor = format!("lat=1&lon=1&cursor={}", "x".repeat(512));
-        assert_eq!(
-            Query::openweathermap(pages, &cursor).unwrap().value("cursor").map(|cursor| cursor.len()),
-            Some(512)
-        );
-        assert_eq!(Query::link(pages, &format!("lat=1&lon=1{asked}")), None);
-    }
-
-    #[test]
-    fn every_question_about_a_place_but_the_weather_of_now_says_which_it_is() {
-        let ask = |path: &str, parameters: &str| Query::at(Endpoint::at(path).unwrap(), path, parameters).unwrap();
-        for (location, parameters) in [
-            ("São Paulo,BR", "q=S%C3%A3o Paulo, br"),
-            ("-0.13,51.5", "lat=-0.1278&lon=51.5"),
-            ("id:7", "id=7"),
-            ("zip:1,GB", "zip=1,gb"),
-        ] {
-            let place = location.parse::<Location>().unwrap().parameters();
-            let asked = ask("/data/2.5/forecast", &format!("{parameters}&cnt=3&lang=de&units=metric"));
-            assert_eq!(asked.place(), Some(place));
-            assert_eq!(ask("/data/2.5/weather", parameters).place(), None);
-        }
-        assert_eq!(ask("/data/2.5/group", "id=1,2").place(), None);
-        assert_eq!(ask("/geo/1.0/direct", "q=London&limit=3").place().as_deref(), Some("q=london"));
-    }
-
-    #[test]
-    fn a_purge_knows_every_variant_of_a_place() {
-        let location: Location = "London".parse().unwrap();
-        let all: Vec<_> = Query::all_about(&location).map(|query| query.subject()).collect();
-        assert_eq!(all.len(), 3 * (1 + LANGUAGES.len()));
-        assert!(all.contains(&subject("")) && all.contains(&subject("units=imperial&lang=zh-TW")));
-    }
 }
