@@ -150,6 +150,17 @@ impl Sentinels {
         port
     }
 
+    /// Waits until another primary than this one is followed by a replica. On a busy machine the Sentinels may appoint a second
+    /// one before that.
+    pub(crate) async fn wait_followed(&self, old: u16) {
+        until("another primary that is followed", async || {
+            let new = self.wait_promoted(old).await;
+            let text: String = self.server(new).run(&["INFO", "replication"]).await.ok()?;
+            text.contains("state=online").then_some(())
+        })
+        .await;
+    }
+
     /// Waits until every Sentinel names another primary than this one, which knows of it, and gives its port.
     pub(crate) async fn wait_promoted(&self, old: u16) -> u16 {
         until("another primary", async || {
