@@ -150,7 +150,7 @@ impl Location {
 
 /// Whether a segment is a name as most callers write it: one to three parts of ASCII letters, as in `Portland,OR,US`. Its
 /// lower case is canonical, at a tenth of what decoding, composing and trimming cost.
-fn is_plain_name(segment: &str) -> bool {
+pub(super) fn is_plain_name(segment: &str) -> bool {
     let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphabetic());
     segment.len() <= MAX_CHARS && segment.split(',').all(plain) && segment.split(',').count() <= MAX_PARTS
 }

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use percent_encoding::percent_decode_str;
 
 use super::endpoint::{Cost, Endpoint, Place, Shape, WEATHER, captures};
+use super::location::is_plain_name;
 use super::parameter::{Kind, Parameter};
 use super::written::{MAX_PARAMETERS, Written};
 use super::{Lang, Location, LocationError};
@@ -152,6 +153,9 @@ impl Query {
     /// # Errors
     /// As [`Query::parse`]; [`ParameterError::NoPoint`] only if nothing else is wrong.
     pub fn own(endpoint: &'static Endpoint, segment: &str, parameters: &str) -> Result<Self, ParameterError> {
+        if endpoint == WEATHER && parameters.is_empty() && is_plain_name(segment) {
+            return Ok(Self { endpoint, parameters: plain(segment) });
+        }
         let location = Location::from_path(segment)?;
         let mut written = Written::default();
         let mut units = Units::default();
@@ -348,6 +352,25 @@ impl Location {
     pub fn parameters(&self) -> String {
         Query::weather(self, Units::Standard, None).parameters.into_string()
     }
+}
+
+/// The parameters of the weather of now at a plain name, in metric units, which is what most callers ask for: in one step, and
+/// with one allocation.
+fn plain(name: &str) -> Box<str> {
+    const BEFORE: &str = "q=";
+    const AFTER: &str = "&units=metric";
+    let commas = name.bytes().filter(|byte| *byte == b',').count();
+    // All of it, so that it is allocated once.
+    let mut text = String::with_capacity(BEFORE.len() + name.len() + 2 * commas + AFTER.len());
+    text.push_str(BEFORE);
+    for byte in name.bytes() {
+        match byte {
+            b',' => text.push_str("%2C"),
+            letter => text.push(letter.to_ascii_lowercase().into()),
+        }
+    }
+    text.push_str(AFTER);
+    text.into_boxed_str()
 }
 
 /// A value on one of our own paths.

@@ -54,6 +54,15 @@ fn what_is_passed_on_unread_is_bounded_in_all_so_that_remembering_questions_is()
 }
 
 #[test]
+fn the_short_way_of_plain_names_leads_to_the_same_question() {
+    for name in ["London", "london,GB", "Portland,OR,US", "a", "X,y,Z"] {
+        let long = Query::parse(name, "units=metric").unwrap();
+        assert_eq!(Query::parse(name, ""), Ok(long.clone()), "{name}");
+        assert_eq!(long, Query::weather(&name.parse().unwrap(), Units::Metric, None));
+    }
+}
+
+#[test]
 fn every_question_about_a_place_but_the_weather_of_now_says_which_it_is() {
     let ask = |path: &str, parameters: &str| Query::at(Endpoint::at(path).unwrap(), path, parameters).unwrap();
     for (location, parameters) in [
