@@ -21,4 +21,9 @@ impl TraceCounts {
     pub(super) fn add(&self, outcome: &'static str, spans: usize) {
         self.0.get_or_create(&[("outcome", outcome)]).inc_by(spans as u64);
     }
+
+    #[cfg(test)]
+    pub(super) fn of(&self, outcome: &'static str) -> u64 {
+        self.0.get_or_create(&[("outcome", outcome)]).get()
+    }
 }

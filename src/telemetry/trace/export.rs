@@ -271,6 +271,7 @@ impl Told {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use opentelemetry::trace::{Tracer, TracerProvider};
 
     #[test]
     fn traces_go_below_the_path_of_the_endpoint() {
@@ -284,6 +285,26 @@ mod tests {
             let collector = Collector::new(&Url::parse(endpoint).unwrap()).unwrap();
             assert_eq!(collector.url.as_str(), expected);
         }
+    }
+
+    #[test]
+    fn no_more_spans_wait_for_a_collector_that_hangs_than_may() {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        // Nobody accepts what the system has accepted.
+        let collector = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Url::parse(&format!("http://{}", collector.local_addr().unwrap())).unwrap();
+        let counts = TraceCounts::default();
+        let provider = start(&endpoint, counts.clone()).unwrap();
+        let tracer = provider.tracer("test");
+        let spans = WAITING as u64 + 1_000;
+        for _ in 0..spans {
+            drop(tracer.start("span"));
+        }
+        // Fewer, were a batch given up meanwhile.
+        let (dropped, failed) = (counts.of("dropped"), counts.of("failed"));
+        assert_eq!((counts.of("delivered"), dropped + failed.min(1_000) >= 1_000), (0, true), "{dropped}, {failed}");
+        assert!(spans - dropped - failed <= WAITING as u64);
+        assert!(provider.shutdown_with_timeout(Duration::from_millis(10)).is_err(), "it is not waited for any longer");
     }
 
     #[test]
