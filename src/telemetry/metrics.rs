@@ -16,8 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::connections::ConnectionCounts;
 use super::housekeeping::HousekeepingGauges;
-use super::trace::TraceCounts;
-use super::{KeyReport, UpstreamReport};
+use super::{KeyReport, TraceCounts, UpstreamReport};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 

@@ -8,6 +8,7 @@ mod log;
 mod metrics;
 mod report;
 pub mod trace;
+mod trace_counts;
 
 pub use access::Access;
 pub use connections::OpenConnection;
@@ -16,3 +17,4 @@ pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
 pub use report::{BreakerReport, BudgetReport, CredentialReport, KeyReport, UpstreamReport, WindowReport};
 pub use trace::{Span, TraceConfig, Traces};
+pub use trace_counts::TraceCounts;

@@ -7,7 +7,6 @@
 //! What is traced is decided once, when a request begins (`rate`, `parent`). The spans below it follow: each is a child of
 //! the one that is under way in its task. Of a request that is not traced there are no spans at all.
 
-mod counts;
 mod export;
 mod parent;
 mod rate;
@@ -25,10 +24,11 @@ use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tokio::task::futures::TaskLocalFuture;
 use url::Url;
 
-pub(super) use counts::TraceCounts;
 pub use export::{Unreachable, examine};
 use parent::Parent;
 use rate::Rate;
+
+use super::TraceCounts;
 
 /// How long the end of the process waits for the last spans to be delivered.
 const LAST_SPANS: Duration = Duration::from_secs(1);
