@@ -17,7 +17,7 @@ use stratus::cache::{Answer, Body, Cache, Coding, Content, Origin, Windows};
 use stratus::consumers::{Consumers, entry, generate_key, parse};
 use stratus::crypto::{Keyring, Padding, RecordName, Times};
 use stratus::limits::{Addresses, Limits, Meter};
-use stratus::telemetry::Metrics;
+use stratus::telemetry::{Metrics, TraceConfig, Traces};
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source};
 use tokio::runtime::Runtime;
 
@@ -198,6 +198,33 @@ fn limit_take_by_address(bencher: Bencher<'_, '_>) {
     let (_runtime, limits) = limits();
     let addresses = Addresses::new(Arc::clone(&limits), u32::MAX);
     bencher.bench_local(|| limits.try_take(&addresses.meter(black_box(CALLER))));
+}
+
+/// Whether a request is traced.
+#[derive(Debug, Clone, Copy)]
+enum Traced {
+    NoCollector,
+    CallerDoesNotSample,
+    OverTheRate,
+}
+
+/// What every request pays for traces that does not get one.
+#[divan::bench(args = [Traced::NoCollector, Traced::CallerDoesNotSample, Traced::OverTheRate])]
+fn trace_not_sampled(bencher: Bencher<'_, '_>, traced: Traced) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+    // Fails only if one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    // Nothing listens there; what is sent before the rate is reached is lost.
+    let endpoint = "http://127.0.0.1:9".parse().expect("an address");
+    let on = || runtime.block_on(Traces::start(&TraceConfig { endpoint }, Metrics::new().traces()));
+    let (traces, parent) = match traced {
+        Traced::NoCollector => (Traces::default(), None),
+        Traced::CallerDoesNotSample => {
+            (on().expect("a thread"), Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00"))
+        }
+        Traced::OverTheRate => (on().expect("a thread"), None),
+    };
+    bencher.bench_local(|| traces.request("GET", "/weather/{location}", || black_box(parent)));
 }
 
 fn limits() -> (Runtime, Arc<Limits>) {

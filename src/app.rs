@@ -19,7 +19,7 @@ use crate::http::{self, AdminState, BACKLOG, Exempt, Front, Guard, Limits, Serve
 use crate::limits;
 use crate::reload::Reloading;
 use crate::store::{Advice, Notebook, Store};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::upstream::{Keys, OpenWeatherMap, Upstream, UpstreamConfig, UpstreamError};
 
 /// Why the service does not start.
@@ -38,6 +38,9 @@ pub enum StartError {
     /// There is no port for the simulated upstream.
     #[error("upstream.simulate_without_key: there is no port for the simulated upstream: {0}")]
     Simulation(#[source] io::Error),
+    /// Traces cannot be sent.
+    #[error("telemetry.otlp_endpoint: traces cannot be sent: {0}")]
+    Traces(#[source] io::Error),
     /// The user may do too much in Redis, or may not ask what it may do.
     #[error("redis.require_least_privilege: {what}; {fix}")]
     Privileges {
@@ -174,6 +177,7 @@ pub struct App {
     guard: Guard,
     cache: Cache,
     metrics: Arc<Metrics>,
+    traces: Traces,
     admin: AdminState,
     reloading: Reloading,
     stopping: CancellationToken,
@@ -207,6 +211,10 @@ impl App {
         }
         let Asked { client, keys, notes, simulation } = Asked::find(&config.upstream, &vault, notes).await?;
         let budget = config.upstream.budget;
+        let traces = match &config.traces {
+            Some(traces) => Traces::start(traces, metrics.traces()).await.map_err(StartError::Traces)?,
+            None => Traces::default(),
+        };
         let upstream = Arc::new(Upstream::new(Arc::new(client), keys, budget, notes.clone(), Arc::clone(&metrics)));
         let source = Arc::clone(&upstream);
         let cache = Cache::start(config.cache, notes, source, Arc::clone(&metrics));
@@ -229,6 +237,7 @@ impl App {
             guard,
             cache,
             metrics,
+            traces,
             admin,
             reloading,
             stopping,
@@ -289,7 +298,7 @@ impl App {
             "listening"
         );
         let proxies = self.guard.proxies().clone();
-        let routes = http::public(&self.server, self.guard, self.cache, Arc::clone(&self.metrics));
+        let routes = http::public(&self.server, self.guard, self.cache, Arc::clone(&self.metrics), self.traces.clone());
         let limits = Limits {
             max_connections: self.server.max_connections,
             max_connections_per_address: self.server.max_connections_per_address,
@@ -329,6 +338,7 @@ impl App {
         admin_stopping.cancel();
         // A panic in there was logged where it happened, and there is nothing left to stop.
         let _ = admin.await;
+        self.traces.shut_down().await;
         if finished {
             tracing::info!("stopped: every request in flight was answered");
         } else {

@@ -13,7 +13,8 @@
 //!    now ([`limits`]).
 //! 3. What is odd or wrong about a request goes the long way: [`http`] `observe`, `forward` (whether it is for us), the time
 //!    limit, CORS, the router, the same `guard`, and `data`, the handlers. What is wrong ends there, before any cache or network.
-//! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics.
+//! 4. [`http`] `observe` gives each request its id and, at the end, its one log line and its metrics. If there is a collector, what
+//!    is done here and below it is told in spans, too ([`telemetry::trace`]).
 //! 5. [`cache::Cache::load`] joins the one lookup of this question, or leads it: memory again, then the record under its
 //!    keyed name in Redis, which it opens ([`crypto::Keyring::open`]). Anything from a Redis that is away to a flipped bit
 //!    is a counted miss. What is usable is kept in memory and given as in step 2.

@@ -1,7 +1,8 @@
 //! What the cache gives: an answer and how it came about, or why there is none.
 
-use super::freshness::Windows;
+use super::freshness::{Windows, age};
 use super::record::{Content, Record};
+use crate::telemetry::Span;
 use crate::weather::{Failure, SourceError};
 
 /// The memory level, in `Cache-Status`.
@@ -72,6 +73,11 @@ impl From<SourceError> for GetError {
 impl Answer {
     pub(super) fn new(record: Record, origin: Origin) -> Self {
         Self { content: record.content, fetched_at_ms: record.fetched_at_ms, windows: record.windows, origin }
+    }
+
+    /// Says in the request's span how it came about.
+    pub fn tell(&self, span: &Span, now_ms: u64) {
+        span.set_result(self.outcome(), Some(age(self.fetched_at_ms, now_ms)));
     }
 
     /// The label under which it is counted.

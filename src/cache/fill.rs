@@ -11,7 +11,7 @@ use super::body::Body;
 use super::freshness::Freshness;
 use super::lease::Turn;
 use super::record::{Content, Record};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, trace};
 use crate::weather::{Caller, Failure, Purpose, Query, SourceError};
 
 /// What a load is for.
@@ -51,6 +51,12 @@ impl Inner {
             Err(_) => "failed",
         };
         self.metrics.load_ended(outcome, began.elapsed());
+        let span = trace::current();
+        span.set("stratus.load.purpose", wish.purpose.as_str());
+        span.set("stratus.load.outcome", outcome);
+        if let Err(failure) = &called {
+            span.fail(failure.error.as_str());
+        }
         called
     }
 
@@ -73,7 +79,11 @@ impl Inner {
                 break None;
             }
             let generation = self.hot.generation();
-            match self.turn(query, |record| self.will_do(record, wish)).await {
+            let waited = trace::child("cache.lease");
+            let turn = self.turn(query, |record| self.will_do(record, wish)).await;
+            waited.set("stratus.lease.turn", turn.as_str());
+            drop(waited);
+            match turn {
                 Turn::Mine(lease) => break Some(lease),
                 Turn::Alone => break None,
                 Turn::Found(record) => {
@@ -129,7 +139,12 @@ impl Inner {
         // What was asked before a purge is not kept after it.
         if self.hot.generation() == generation && !record.windows.lifetime().is_zero() {
             let in_memory = self.hot.keep(query, &record, generation, self.clock.now_ms());
+            let writing = trace::command("cache.store.write", self.shelf.store().kind(), "SET");
             let on_the_shelf = self.shelf.keep(query, &name, &record).await;
+            if !on_the_shelf {
+                writing.fail("not_stored");
+            }
+            drop(writing);
             if self.hot.generation() == generation {
                 stored = in_memory || on_the_shelf;
             } else {

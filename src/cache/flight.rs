@@ -22,19 +22,26 @@ use futures_util::FutureExt;
 use futures_util::future::Shared;
 use tokio::sync::oneshot;
 
+use crate::telemetry::trace::{self, Link, Span};
 use crate::weather::Query;
 
 /// A load under way; `None` if it was lost.
 pub(super) type Load<T> = Shared<Pin<Box<dyn Future<Output = Option<T>> + Send>>>;
-type Loads<T> = Mutex<HashMap<Arc<Query>, Load<T>>>;
+/// Each with what the spans of those who join it link to.
+type List<T> = HashMap<Arc<Query>, (Load<T>, Link)>;
+type Loads<T> = Mutex<List<T>>;
 
 /// The loads that are under way.
 #[derive(Debug)]
-pub(super) struct Flights<T: Clone>(Arc<Loads<T>>);
+pub(super) struct Flights<T: Clone> {
+    loads: Arc<Loads<T>>,
+    /// What their spans are called.
+    name: &'static str,
+}
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(HashMap::new())))
+    pub(super) fn new(name: &'static str) -> Self {
+        Self { loads: Arc::new(Mutex::new(HashMap::new())), name }
     }
 
     /// Joins the load of `query`, or starts it with `load`; also whether it was somebody else's. The load goes on whether
@@ -44,11 +51,12 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let (flight, launch) = {
-            let mut loads = lock(&self.0);
-            if let Some(flight) = loads.get(query) {
+            let mut loads = lock(&self.loads);
+            if let Some((flight, link)) = loads.get(query) {
+                trace::current().follow(link);
                 return (flight.clone(), true);
             }
-            self.announce(&mut loads, query)
+            self.announce(&mut loads, query, trace::child(self.name))
         };
         launch.go(load());
         (flight, false)
@@ -60,27 +68,27 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         F: Future<Output = T> + Send + 'static,
     {
         let launch = {
-            let mut loads = lock(&self.0);
+            let mut loads = lock(&self.loads);
             if loads.len() >= limit || loads.contains_key(query) {
                 return;
             }
-            self.announce(&mut loads, query).1
+            self.announce(&mut loads, query, trace::behind(self.name)).1
         };
         launch.go(load());
     }
 
     /// Whether `limit` loads are under way, and `query` is none of them.
     pub(super) fn is_full_for(&self, query: &Query, limit: usize) -> bool {
-        let loads = lock(&self.0);
+        let loads = lock(&self.loads);
         loads.len() >= limit && !loads.contains_key(query)
     }
 
-    fn announce(&self, loads: &mut HashMap<Arc<Query>, Load<T>>, query: &Arc<Query>) -> (Load<T>, Launch<T>) {
+    fn announce(&self, loads: &mut List<T>, query: &Arc<Query>, span: Span) -> (Load<T>, Launch<T>) {
         let (result, flight) = oneshot::channel();
         let flight = flight.map(Result::ok).boxed().shared();
-        loads.insert(Arc::clone(query), flight.clone());
-        let landing = Landing { loads: Arc::clone(&self.0), query: Arc::clone(query) };
-        (flight, Launch { landing, result })
+        loads.insert(Arc::clone(query), (flight.clone(), span.link()));
+        let landing = Landing { loads: Arc::clone(&self.loads), query: Arc::clone(query) };
+        (flight, Launch { landing, result, span })
     }
 }
 
@@ -89,6 +97,7 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
 struct Launch<T: Clone> {
     landing: Landing<T>,
     result: oneshot::Sender<T>,
+    span: Span,
 }
 
 impl<T: Clone + Send + Sync + 'static> Launch<T> {
@@ -96,9 +105,9 @@ impl<T: Clone + Send + Sync + 'static> Launch<T> {
     where
         F: Future<Output = T> + Send + 'static,
     {
-        let Self { landing, result } = self;
+        let Self { landing, result, span } = self;
         tokio::spawn(async move {
-            let loaded = load.await;
+            let loaded = span.during(load).await;
             // Off the list before anybody learns of it: who comes after that starts anew.
             drop(landing);
             // Nobody may be waiting any more.
@@ -120,7 +129,7 @@ impl<T: Clone> Drop for Landing<T> {
 }
 
 /// The map is whole after every operation on it, so a panic elsewhere does not spoil it.
-fn lock<T: Clone>(loads: &Loads<T>) -> MutexGuard<'_, HashMap<Arc<Query>, Load<T>>> {
+fn lock<T: Clone>(loads: &Loads<T>) -> MutexGuard<'_, List<T>> {
     loads.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -172,7 +181,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_callers_share_one_load() {
-        let (flights, query) = (Flights::new(), query());
+        let (flights, query) = (Flights::new("cache.load"), query());
         let (loads, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let callers: Vec<_> = (0..50)
             .map(|_| {
@@ -188,12 +197,12 @@ mod tests {
         let answers = futures_util::future::join_all(callers.into_iter().map(|(load, _)| load)).await;
         assert!(answers.iter().all(|answer| *answer == Some(0)));
         assert_eq!(loads.load(Ordering::SeqCst), 1);
-        assert!(lock(&flights.0).is_empty());
+        assert!(lock(&flights.loads).is_empty());
     }
 
     #[tokio::test]
     async fn a_load_goes_on_when_its_caller_leaves_and_a_panic_frees_the_key() {
-        let (flights, query) = (Flights::<u8>::new(), query());
+        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
         let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (caller, _) = {
             let (go, done) = (Arc::clone(&go), Arc::clone(&done));
@@ -214,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_load_whose_runtime_ends_is_lost_to_those_who_wait_elsewhere_and_frees_the_key() {
-        let (flights, query) = (Flights::<u8>::new(), query());
+        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (leading, following) = (runtime(), runtime());
         let never = || flights.join(&query, std::future::pending::<u8>);
@@ -230,7 +239,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_background_load_is_begun_once_and_only_below_the_limit() {
-        let (flights, query) = (Flights::<u8>::new(), query());
+        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
         let begun = Arc::new(AtomicUsize::new(0));
         let begin = |limit| {
             let begun = Arc::clone(&begun);
@@ -238,7 +247,7 @@ mod tests {
                 begun.fetch_add(1, Ordering::SeqCst);
                 std::future::pending()
             });
-            lock(&flights.0).len()
+            lock(&flights.loads).len()
         };
         assert_eq!((begin(0), begin(1), begin(2)), (0, 1, 1));
         assert_eq!(begun.load(Ordering::SeqCst), 1);

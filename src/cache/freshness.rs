@@ -53,6 +53,18 @@ pub enum Freshness {
     Dead,
 }
 
+impl Freshness {
+    /// The word in traces.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Renew => "renew",
+            Self::Fallback => "fallback",
+            Self::Dead => "dead",
+        }
+    }
+}
+
 /// The windows of one record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Windows {

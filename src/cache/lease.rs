@@ -49,6 +49,18 @@ pub(super) enum Turn {
     Alone,
 }
 
+impl Turn {
+    /// The word in traces.
+    pub(super) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Mine(_) => "mine",
+            Self::Found(_) => "found",
+            Self::Failed(..) => "failed",
+            Self::Alone => "alone",
+        }
+    }
+}
+
 /// The right to load, until it is released or forgotten.
 pub(super) struct Lease {
     /// `None` once it is settled.

@@ -9,6 +9,7 @@ use super::fill::Wish;
 use super::freshness::Freshness;
 use super::hot::Generation;
 use super::record::Record;
+use crate::telemetry::trace;
 use crate::weather::{Caller, Failure, Purpose, Query, SourceError};
 
 /// How often a load may be lost (a panic, an abort) before its callers are told so.
@@ -157,7 +158,10 @@ impl Inner {
         {
             return kept.map(|record| (record, MEMORY));
         }
+        let looked = trace::command("cache.store.read", self.shelf.store().kind(), "MGET");
         let found = self.shelf.find(query).await;
+        looked.set_result(found.as_ref().map_or("none", |record| record.freshness(self.clock.now_ms()).as_str()), None);
+        drop(looked);
         match (kept, found) {
             (Some(kept), Some(found)) if kept.fetched_at_ms >= found.fetched_at_ms => Some((kept, MEMORY)),
             (_, Some(found)) => {

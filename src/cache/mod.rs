@@ -39,7 +39,7 @@ use tokio::sync::watch;
 use crate::clock::Clock;
 use crate::store::Notebook;
 pub use crate::store::{StoreError, StoreState};
-use crate::telemetry::{KeyReport, Metrics};
+use crate::telemetry::{KeyReport, Metrics, trace};
 use crate::weather::{Caller, Failure, Location, Query, Source};
 pub use answer::{Answer, GetError, Origin};
 use backoff::BackOff;
@@ -108,8 +108,8 @@ impl Cache {
             load_timeout: config.load_timeout,
             wait_timeout: config.wait_timeout,
             waiting: WaitingRoom::new(config.max_waiters),
-            lookups: Flights::new(),
-            calls: Flights::new(),
+            lookups: Flights::new("cache.lookup"),
+            calls: Flights::new("cache.load"),
             held: BackOff::new(),
             held_ahead: BackOff::new(),
             oldest: Oldest::default(),
@@ -128,13 +128,24 @@ impl Cache {
         Some(answer)
     }
 
+    /// The same with a span of its own below the one that is under way.
+    pub fn recall_traced(&self, query: &Query) -> Option<Answer> {
+        let looked = trace::child("cache.memory");
+        let answer = self.recall(query);
+        looked.set_result(answer.as_ref().map_or("none", Answer::outcome), None);
+        answer
+    }
+
     /// Answers `query` from memory, the store or the source.
     ///
     /// # Errors
     /// The source failed and no copy is left, the caller waited too long or among too many, or the load was lost.
     pub async fn get(&self, query: Query, caller: Caller) -> Result<Answer, GetError> {
-        match self.recall(&query) {
-            Some(answer) => Ok(answer),
+        match self.recall_traced(&query) {
+            Some(answer) => {
+                answer.tell(&trace::current(), self.now_ms());
+                Ok(answer)
+            }
             None => self.load(query, caller).await,
         }
     }
@@ -145,9 +156,17 @@ impl Cache {
     /// As [`Cache::get`].
     pub async fn load(&self, query: Query, caller: Caller) -> Result<Answer, GetError> {
         let answer = self.0.wait(&Arc::new(query), caller).await;
+        let span = trace::current();
         match &answer {
-            Ok(answer) => self.0.given(answer),
-            Err(error) => self.0.metrics.not_answered(error.as_str()),
+            Ok(answer) => {
+                self.0.given(answer);
+                answer.tell(&span, self.now_ms());
+            }
+            Err(error) => {
+                self.0.metrics.not_answered(error.as_str());
+                span.set_result("failed", None);
+                span.set("stratus.cache.failure", error.as_str());
+            }
         }
         answer
     }

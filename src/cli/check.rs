@@ -12,7 +12,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Sources};
 use crate::credentials::Vault;
 use crate::store::{Advice, Notebook, RedisConfig, Store, StoreConfig, StoreState, examine_redis};
-use crate::telemetry::Metrics;
+use crate::telemetry::trace::{Unreachable, examine};
+use crate::telemetry::{Metrics, TraceConfig};
 use crate::upstream::{Examination, Key, Keys, OpenWeatherMap, single_permit};
 use crate::weather::SourceError;
 
@@ -80,6 +81,9 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
             }
         }
     }
+    if let Some(traces) = &config.traces {
+        report.add("telemetry.otlp_endpoint", collector(traces).await);
+    }
     upstream(&mut report, config).await;
     if report.failed { Err(Failed(1)) } else { Ok(()) }
 }
@@ -146,6 +150,18 @@ fn validity(path: &Path, now: SystemTime) -> Verdict {
     } else {
         Ok(format!("valid until {date} ({} days)", (end - now) / DAY_SECS))
     }
+}
+
+async fn collector(traces: &TraceConfig) -> Verdict {
+    let Err(error) = examine(traces).await else { return Ok("the collector takes traces".to_owned()) };
+    let fix = match error {
+        Unreachable::Status(401 | 403) => "no credential is sent: name a collector of yours that adds it on the way",
+        Unreachable::Status(_) => "give the base address of OTLP over HTTP, usually of port 4318",
+        Unreachable::Away | Unreachable::Slow => {
+            "is it running, and is that OTLP over HTTP (usually port 4318; 4317 is gRPC's)?"
+        }
+    };
+    Err(advice(format!("the collector {error}"), fix))
 }
 
 async fn upstream(report: &mut Report, config: Config) {

@@ -4,7 +4,7 @@ mod access;
 mod https;
 mod reader;
 mod redis;
-mod unbuilt;
+mod telemetry;
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
@@ -21,7 +21,7 @@ use crate::http::{AccessConfig, AdminConfig, ForwardProxy, ServerConfig};
 use crate::reload::{Reading, Reloader, fingerprint};
 use crate::secret::{CREDENTIALS_DIRECTORY, Secret};
 use crate::store::StoreConfig;
-use crate::telemetry::{LogConfig, LogFormat};
+use crate::telemetry::{LogConfig, TraceConfig};
 use crate::upstream::{Authorities, BudgetConfig, ClientConfig, UpstreamConfig};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -30,7 +30,7 @@ use https::https;
 pub use reader::Fault;
 use reader::Reader;
 use redis::{redis, topology};
-use unbuilt::refuse_unbuilt;
+use telemetry::{log, traces};
 
 /// How much longer than the upstream's client a load may take: for the permit, and for a client that hangs.
 const LOAD_GRACE: Duration = Duration::from_secs(1);
@@ -95,6 +95,8 @@ pub struct Config {
     pub keyring: Arc<Keyring>,
     /// The log.
     pub log: LogConfig,
+    /// Where traces go; nowhere when `None`.
+    pub traces: Option<TraceConfig>,
     /// The settings that are made of files, to be read again when these change.
     pub reloader: Reloader,
     /// What an operator should know of the settings (what they weaken, what has no effect in this version), as sentences
@@ -129,7 +131,7 @@ impl Config {
         };
         let keyring = keyring(&mut reader, in_redis);
         let log = log(&mut reader);
-        refuse_unbuilt(&mut reader);
+        let traces = traces(&mut reader);
         let mut warnings = reader.insecure();
         if let Some(upstream) = &upstream
             && cache.wait_timeout <= upstream.client.timeout
@@ -142,7 +144,7 @@ impl Config {
         let reloader = reader.finish()?;
         match (upstream, store, keyring) {
             (Some(upstream), Some(store), Some(keyring)) => {
-                Ok(Self { server, admin, access, upstream, cache, store, keyring, log, reloader, warnings })
+                Ok(Self { server, admin, access, upstream, cache, store, keyring, log, traces, reloader, warnings })
             }
             // What is not there is a fault.
             _ => Err(Vec::new()),
@@ -336,16 +338,4 @@ fn watch_keys(reader: &mut Reader, key: &str, file: Secret, text: &SecretString,
     };
     let ring = Arc::clone(ring);
     reader.watch(key, of(text), read, move |new: Keyring| ring.replace(&new).map_err(|fault| fault.to_string()));
-}
-
-fn log(reader: &mut Reader) -> LogConfig {
-    let format = match reader.word("log.format", &["json", "pretty"]) {
-        Some("pretty") => LogFormat::Pretty,
-        _ => LogFormat::Json,
-    };
-    let filter: String = reader.get("log.filter");
-    if !LogConfig::is_filter(&filter) {
-        reader.fault("log.filter", "is not a list of levels such as info or stratus=debug,hyper=warn");
-    }
-    LogConfig { format, filter }
 }

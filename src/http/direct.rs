@@ -26,11 +26,11 @@ use super::forward::{Addressee, ForwardProxy};
 use super::guard::{
     Admission, Admitted, Asker, Guard, Peer, RATELIMIT, RATELIMIT_POLICY, Rejected, appid, vary_by_key,
 };
-use super::observe::{Asked, Observation, Told, X_REQUEST_ID, method, request_id, with_body};
+use super::observe::{Asked, Observation, Observers, Told, X_REQUEST_ID, method, request_id, traceparent, with_body};
 use super::openweathermap::{self, Dialect};
 use super::{EXPOSED, Overload, answer};
-use crate::cache::{Cache, GetError};
-use crate::telemetry::Metrics;
+use crate::cache::{Answer, Cache, GetError};
+use crate::telemetry::{Metrics, Span, Traces};
 use crate::weather::{Endpoint, Query, Shape};
 
 /// An answer at once, or later.
@@ -130,6 +130,7 @@ pub(super) struct Direct {
     guard: Arc<Guard>,
     cache: Cache,
     metrics: Arc<Metrics>,
+    traces: Traces,
     own: Headers,
     openweathermap: Headers,
     any_origin: bool,
@@ -164,12 +165,13 @@ struct Question {
     query: Query,
     /// The key in the parameters, on OpenWeatherMap's paths.
     appid: Option<String>,
+    span: Span,
 }
 
 impl Question {
     fn asked(&self, headers: &HeaderMap) -> Asked {
         let Self { began, method, route, dialect, .. } = *self;
-        Asked { began, method, route, dialect, id: request_id(headers) }
+        Asked { began, method, route, dialect, id: request_id(headers), span: self.span.clone() }
     }
 }
 
@@ -178,7 +180,7 @@ impl Direct {
     pub(super) fn new(
         guard: Arc<Guard>,
         cache: Cache,
-        metrics: Arc<Metrics>,
+        observers: Observers,
         any_origin: bool,
         mut always: HeaderMap,
     ) -> Self {
@@ -199,7 +201,8 @@ impl Direct {
             theirs.extend(openweathermap::CORS);
         }
         let (own, openweathermap) = (Headers::new(always), Headers::new(theirs));
-        Self { guard, cache, metrics, own, openweathermap, any_origin }
+        let Observers { metrics, traces } = observers;
+        Self { guard, cache, metrics, traces, own, openweathermap, any_origin }
     }
 
     fn headers(&self, dialect: Dialect) -> &Headers {
@@ -235,7 +238,8 @@ impl Direct {
                 (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?)
             }
         };
-        Some(Question { began, method, route, dialect, query, appid: appid(uri).map(Cow::into_owned) })
+        let span = self.traces.request(method, route, || traceparent(headers));
+        Some(Question { began, method, route, dialect, query, appid: appid(uri).map(Cow::into_owned), span })
     }
 
     /// What can be said without asking a store: no, or what memory has.
@@ -271,7 +275,7 @@ impl Direct {
 
     /// The answer that memory has.
     fn hit(&self, question: &Question, admitted: &Admitted, headers: &HeaderMap) -> Option<Response> {
-        let answer = self.cache.recall(&question.query)?;
+        let answer = self.recall(question)?;
         let asked = question.asked(headers);
         let (response, word) =
             answer::answered(&answer, self.cache.now_ms(), headers, self.headers(question.dialect).constant.clone());
@@ -281,9 +285,18 @@ impl Direct {
         Some(response)
     }
 
+    fn recall(&self, question: &Question) -> Option<Answer> {
+        if !question.span.is_sampled() {
+            return self.cache.recall(&question.query);
+        }
+        let recalled = question.span.enter(|| self.cache.recall_traced(&question.query))?;
+        recalled.tell(&question.span, self.cache.now_ms());
+        Some(recalled)
+    }
+
     /// The answer that has to be waited for, be it that memory does not have it or that the guard has to ask the store.
     async fn wait(&self, question: Question, admission: Admission, headers: HeaderMap) -> Response {
-        let headers = &headers;
+        let (headers, question_span) = (&headers, question.span.clone());
         let observation = Observation::begin(&self.metrics, question.asked(headers));
         let answering = async {
             // Memory was asked already of whoever is let in.
@@ -310,7 +323,7 @@ impl Direct {
             };
             (answered, asker)
         };
-        let answered = AssertUnwindSafe(answering).catch_unwind().await;
+        let answered = AssertUnwindSafe(question_span.during(answering)).catch_unwind().await;
         let ((response, word), asker) = answered.unwrap_or_else(|_| (answer::broken(), Asker::default()));
         let (mut response, code) = self.finished(response, &observation.asked);
         asker.tell(response.headers_mut());

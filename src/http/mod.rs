@@ -42,7 +42,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::cache::Cache;
 use crate::reload::Live;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, Traces};
 use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
@@ -53,6 +53,7 @@ pub use forward::ForwardProxy;
 pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
+use observe::Observers;
 use openweathermap::Dialect;
 use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
@@ -138,14 +139,15 @@ pub struct AdminConfig {
 }
 
 /// The public routes.
-pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Metrics>) -> Routes {
+pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Metrics>, traces: Traces) -> Routes {
+    let observers = Observers { metrics, traces };
     let any_origin = config.allow_origins.iter().any(|origin| origin == "*");
     let guard = Arc::new(guard);
     let mut always: HeaderMap = HARMLESS.into_iter().chain(PUBLIC).collect();
     if config.tls.is_some() {
         always.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
-    let direct = Direct::new(Arc::clone(&guard), cache.clone(), Arc::clone(&metrics), any_origin, always.clone());
+    let direct = Direct::new(Arc::clone(&guard), cache.clone(), observers.clone(), any_origin, always.clone());
     let mut routes = Router::new();
     for own in ENDPOINTS.iter().filter_map(|endpoint| endpoint.own) {
         routes = routes.route(own, get(data::own)).route(own.trim_end_matches(LOCATION), get(data::own));
@@ -167,7 +169,7 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };
     Routes::new(
-        with_middleware(routes, config.request_timeout, metrics, cors, always),
+        with_middleware(routes, config.request_timeout, observers, cors, always),
         direct,
         config.forward_proxy.clone(),
     )
@@ -175,19 +177,20 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
 
 /// The operators' routes.
 pub fn admin(state: AdminState, request_timeout: Duration) -> Router {
-    let metrics = Arc::clone(&state.metrics);
+    // Of scrapers and probes there is no trace: they would bury the others.
+    let observers = Observers { metrics: Arc::clone(&state.metrics), traces: Traces::default() };
     // No origin may read them: a page in an operator's browser must not.
     let mut always: HeaderMap = HARMLESS.into_iter().collect();
     always.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let always = Always { headers: always, openweathermap: false };
-    with_middleware(admin::routes(state), request_timeout, metrics, CorsLayer::new(), always)
+    with_middleware(admin::routes(state), request_timeout, observers, CorsLayer::new(), always)
 }
 
 /// The one list, outermost first.
 fn with_middleware(
     routes: Router,
     request_timeout: Duration,
-    metrics: Arc<Metrics>,
+    observers: Observers,
     cors: CorsLayer,
     always: Always,
 ) -> Router {
@@ -198,7 +201,7 @@ fn with_middleware(
             ServiceBuilder::new()
                 .layer(from_fn_with_state(Arc::new(always), with_headers))
                 // Sees everything, also what the others refuse.
-                .layer(from_fn_with_state(metrics, observe::observe))
+                .layer(from_fn_with_state(observers, observe::observe))
                 .layer(from_fn(forward::refuse))
                 // Nobody waits for ever, whatever a handler waits for.
                 .layer(from_fn_with_state(request_timeout, time_limit))

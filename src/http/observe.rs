@@ -16,13 +16,15 @@ use super::forward::Refused;
 use super::guard::AskedBy;
 use super::openweathermap::{self, Dialect};
 use super::problem::Problem;
-use crate::telemetry::{Access, InFlight, Metrics};
+use crate::telemetry::{Access, InFlight, Metrics, Span, Traces};
 use crate::weather::Endpoint;
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 pub(super) const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
 pub(super) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// W3C Trace Context.
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 /// A caller's own id may have this many characters: room for a UUID, a trace id or a load balancer's id.
 const MAX_REQUEST_ID: usize = 128;
 
@@ -36,20 +38,25 @@ pub(super) struct CacheResult(pub(super) &'static str);
 /// is never sent).
 const CLIENT_LEFT: u16 = 499;
 
-pub(super) async fn observe(State(metrics): State<Arc<Metrics>>, request: Request, next: Next) -> Response {
+/// Whom requests are told to.
+#[derive(Clone)]
+pub(super) struct Observers {
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) traces: Traces,
+}
+
+pub(super) async fn observe(State(observers): State<Observers>, request: Request, next: Next) -> Response {
+    let Observers { metrics, traces } = observers;
     let path = request.uri().path();
     // What is refused for whom it is for is for no route of ours.
     let is_ours = request.extensions().get::<Refused>().is_none();
     let data = data_route(path).filter(|_| is_ours);
-    let asked = Asked {
-        began: Instant::now(),
-        method: method(request.method()),
-        route: data.unwrap_or_else(|| route(&request)),
-        dialect: Dialect::of(path),
-        id: request_id(request.headers()),
-    };
-    let observation = Observation::begin(&metrics, asked);
-    let answered = AssertUnwindSafe(next.run(request)).catch_unwind().await;
+    let (began, method) = (Instant::now(), method(request.method()));
+    let route = data.unwrap_or_else(|| route(&request));
+    let span = traces.request(method, route, || traceparent(request.headers()));
+    let (dialect, id) = (Dialect::of(path), request_id(request.headers()));
+    let observation = Observation::begin(&metrics, Asked { began, method, route, dialect, id, span: span.clone() });
+    let answered = AssertUnwindSafe(span.during(next.run(request))).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
     let (mut response, code) = with_body(response, &observation.asked);
     if data.is_some() {
@@ -120,6 +127,7 @@ pub(super) struct Asked {
     pub(super) route: &'static str,
     pub(super) dialect: Dialect,
     pub(super) id: HeaderValue,
+    pub(super) span: Span,
 }
 
 /// The template of the data route of a path, if it is one: a path is a place, which is private.
@@ -145,13 +153,16 @@ impl Asked {
         let Told { status, code, cache, consumer } = told;
         let took = self.began.elapsed();
         metrics.request_ended(self.route, self.method, status, took);
+        self.span.answered(status, code);
         // Probes and scrapers ask every few seconds; their lines would bury the others.
         if matches!(self.route, "/livez" | "/readyz" | "/metrics") {
             tracing::debug!(target: "stratus::access", route = self.route, status, "probe");
             return;
         }
+        let trace_id = self.span.trace_id();
         let access = Access {
             request_id: self.id(),
+            trace_id: trace_id.as_deref(),
             method: self.method,
             route: self.route,
             status,
@@ -195,6 +206,12 @@ fn complete(headers: &mut HeaderMap, code: Option<&'static str>) {
     let status = code.map_or_else(|| "stratus".to_owned(), |code| format!("stratus; detail={code}"));
     headers.extend(HeaderValue::try_from(status).ok().map(|status| (CACHE_STATUS, status)));
     headers.insert(X_CACHE, HeaderValue::from_static("MISS"));
+}
+
+/// The trace that a caller has begun; of two there is no telling which is meant.
+pub(super) fn traceparent(headers: &HeaderMap) -> Option<&str> {
+    let mut all = headers.get_all(TRACEPARENT).iter();
+    all.next().filter(|_| all.next().is_none())?.to_str().ok()
 }
 
 /// The caller's own id if it is well-formed, else 128 random bits.
@@ -252,9 +269,10 @@ mod tests {
     #[tokio::test]
     async fn a_panic_becomes_a_problem_with_the_request_id_and_is_counted() {
         let metrics = Metrics::new();
+        let observers = Observers { metrics: Arc::clone(&metrics), traces: Traces::default() };
         let app = Router::new()
             .route("/livez", get(|| async { panic!("a bug") as StatusOnly }))
-            .layer(axum::middleware::from_fn_with_state(Arc::clone(&metrics), observe));
+            .layer(axum::middleware::from_fn_with_state(observers, observe));
         let request = Request::builder().uri("/livez").header("x-request-id", "abc").body(Body::empty()).unwrap();
         let response = app.oneshot(request).await.unwrap();
         assert_eq!(response.status(), 500);

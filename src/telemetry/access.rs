@@ -25,6 +25,8 @@ pub(super) fn write_to(lines: Lines) {
 pub struct Access<'a> {
     /// The request's id.
     pub request_id: &'a str,
+    /// The id of the trace that it belongs to, if there is one.
+    pub trace_id: Option<&'a str>,
     /// The method.
     pub method: &'static str,
     /// The template of the route.
@@ -56,10 +58,10 @@ impl Access<'_> {
     }
 
     fn event(&self) {
-        let Self { request_id, method, route, status, code, cache, consumer, duration_us } = *self;
+        let Self { request_id, trace_id, method, route, status, code, cache, consumer, duration_us } = *self;
         tracing::info!(
             target: "stratus::access",
-            request_id, method, route, status, code, cache, consumer, duration_us, "request"
+            request_id, trace_id, method, route, status, code, cache, consumer, duration_us, "request"
         );
     }
 
@@ -71,6 +73,10 @@ impl Access<'_> {
         add(&timestamp(now));
         add(r#"","level":"INFO","message":"request","request_id":""#);
         add(self.request_id);
+        if let Some(trace_id) = self.trace_id {
+            add(r#"","trace_id":""#);
+            add(trace_id);
+        }
         add(r#"","method":""#);
         add(self.method);
         add(r#"","route":""#);
@@ -145,6 +151,7 @@ mod tests {
 
     const ACCESS: Access<'_> = Access {
         request_id: "a-b",
+        trace_id: None,
         method: "GET",
         route: "/weather/{location}",
         status: 200,
@@ -177,6 +184,8 @@ mod tests {
         assert!(text.contains(r#""status":503,"code":"overloaded","duration_us":7"#), "{text}");
         let text = line(&Access { consumer: Some("kiosk-1"), ..ACCESS }, Duration::ZERO);
         assert!(text.contains(r#""cache":"HIT","consumer":"kiosk-1","duration_us":7"#), "{text}");
+        let text = line(&Access { trace_id: Some("0af7"), ..ACCESS }, Duration::ZERO);
+        assert!(text.contains(r#""request_id":"a-b","trace_id":"0af7","method":"GET""#), "{text}");
     }
 
     #[test]

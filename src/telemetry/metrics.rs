@@ -16,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::connections::ConnectionCounts;
 use super::housekeeping::HousekeepingGauges;
-use super::{KeyReport, UpstreamReport};
+use super::{KeyReport, TraceCounts, UpstreamReport};
 
 type Labels<const N: usize> = [(&'static str, &'static str); N];
 
@@ -81,6 +81,7 @@ pub struct Metrics {
     limit_reservations: Family<Labels<1>, Counter>,
     housekeeping: HousekeepingGauges,
     pub(super) connections: ConnectionCounts,
+    traces: TraceCounts,
 }
 
 impl Metrics {
@@ -118,6 +119,7 @@ impl Metrics {
             limit_reservations: Family::default(),
             housekeeping: HousekeepingGauges::default(),
             connections: ConnectionCounts::default(),
+            traces: TraceCounts::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -230,6 +232,7 @@ impl Metrics {
         );
         self.housekeeping.register(registry);
         self.connections.register(registry);
+        self.traces.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         let build = Family::<Labels<1>, Gauge>::default();
         build.get_or_create(&version).set(1);
@@ -361,6 +364,11 @@ impl Metrics {
     /// Settings whose files hold something that is not used because it is bad.
     pub fn set_files_refused(&self, settings: usize) {
         self.housekeeping.set_files_refused(settings);
+    }
+
+    /// What becomes of the spans of traces.
+    pub fn traces(&self) -> TraceCounts {
+        self.traces.clone()
     }
 
     /// Everything in the OpenMetrics text format.

@@ -1,4 +1,4 @@
-//! What operators see: the log and the metrics. Neither ever holds a location, a key or a body.
+//! What operators see: the log, the metrics and, if there is a collector, traces. None of them ever holds a location, a key or a body.
 
 mod access;
 mod connections;
@@ -7,6 +7,8 @@ mod lines;
 mod log;
 mod metrics;
 mod report;
+pub mod trace;
+mod trace_counts;
 
 pub use access::Access;
 pub use connections::OpenConnection;
@@ -14,3 +16,5 @@ pub use lines::LogGuard;
 pub use log::{LogConfig, LogFormat, install as install_log};
 pub use metrics::{InFlight, Metrics};
 pub use report::{BreakerReport, BudgetReport, CredentialReport, KeyReport, UpstreamReport, WindowReport};
+pub use trace::{Span, TraceConfig, Traces};
+pub use trace_counts::TraceCounts;

@@ -21,6 +21,7 @@ use super::budget::Permit;
 use super::{Call, openweather};
 use crate::clock::Clock;
 use crate::reload::{Live, Reading, fingerprint, read_regular};
+use crate::telemetry::{Span, trace};
 use crate::weather::{Failure, Fetched, Fetching, Query, Shape, SourceError};
 
 /// Connections that are kept open when idle; more would only idle, at one call a second.
@@ -139,9 +140,24 @@ impl OpenWeatherMap {
     async fn ask(&self, query: &Query, key: &SecretString) -> Result<Fetched, Failure> {
         let mut url = self.config.base_url.clone();
         openweather::write_request(&mut url, query, key.expose_secret());
+        let span = trace::call(&url, query.endpoint().paths[0]);
+        let fetched = self.send(url, query, key, &span).await;
+        match &fetched {
+            // An unknown place is an answer.
+            Ok(_) | Err(Failure { error: SourceError::UnknownLocation, .. }) => {}
+            Err(failure) => span.fail(failure.error.as_str()),
+        }
+        fetched
+    }
 
-        let response = self.client().get(url).send().await.map_err(|error| unsent(&error))?;
+    async fn send(&self, url: Url, query: &Query, key: &SecretString, span: &Span) -> Result<Fetched, Failure> {
+        let mut request = self.client().get(url);
+        if let Some(traceparent) = span.traceparent() {
+            request = request.header("traceparent", traceparent);
+        }
+        let response = request.send().await.map_err(|error| unsent(&error))?;
         let status = response.status();
+        span.set("http.response.status_code", status.as_u16());
         let retry_after = openweather::retry_after(response.headers());
         if status.is_redirection() {
             return Err(SourceError::Failed.into());

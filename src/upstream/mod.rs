@@ -32,7 +32,7 @@ use tokio::time::sleep;
 use crate::clock::Clock;
 use crate::reload::Live;
 use crate::store::Notebook;
-use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
+use crate::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport, trace};
 use crate::weather::{Failure, Fetched, Fetching, Host, Purpose, Query, Shape, Source, SourceError, Words};
 use breaker::{Change, Reason, Rejected, State};
 use budget::{Budget, Refused, RefusedBecause};
@@ -176,6 +176,7 @@ impl Upstream {
             self.metrics.permit_refused(RefusedBecause::Minute.as_str());
             return Err(SourceError::BudgetExhausted { retry_after: A_MINUTE });
         }
+        let asked = trace::child("upstream.permit");
         let mut permit = self.budget.permit(purpose).await;
         for _ in 1..query.calls() {
             if permit.is_ok() {
@@ -184,6 +185,7 @@ impl Upstream {
         }
         permit.map_err(|refused| {
             self.metrics.permit_refused(refused.reason.as_str());
+            asked.fail(refused.reason.as_str());
             refusal(&refused)
         })
     }
@@ -196,6 +198,8 @@ impl Upstream {
 
     /// One call with `key`, the last of the `tried` ones.
     async fn attempt(&self, query: &Query, purpose: Purpose, key: &Key, tried: &[Which]) -> Result<Fetched, Failed> {
+        let breaker = self.hosts.api().state(self.clock.instant()).state;
+        trace::current().set("stratus.upstream.breaker", breaker.as_str());
         let admission = self.admit(query.endpoint().host, key, tried).await?;
         let permit = match self.permits(query, purpose).await {
             Ok(permit) => permit,
@@ -351,9 +355,11 @@ impl Source for Upstream {
             && let (Some(reason), Some(retry_after)) = (breaker.reason, breaker.reopens_in)
             && !retry_after.is_zero()
         {
+            trace::current().set("stratus.upstream.paused", reason.as_str());
             return Some(rejection(Rejected { reason, retry_after }));
         }
         let refused = self.budget.refusal(purpose)?;
+        trace::current().set("stratus.upstream.refused", refused.reason.as_str());
         if let Purpose::Miss(_) = purpose {
             self.metrics.permit_refused(refused.reason.as_str());
         }

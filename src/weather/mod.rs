@@ -80,6 +80,17 @@ pub enum Purpose {
     Ahead,
 }
 
+impl Purpose {
+    /// The word in traces.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Miss(_) => "miss",
+            Self::Renewal => "renewal",
+            Self::Ahead => "ahead",
+        }
+    }
+}
+
 /// The longest refusal that is kept and passed on, bytes. Those recorded have 17 to 400.
 pub const MAX_WORDS: usize = 2_048;
 

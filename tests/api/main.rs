@@ -40,5 +40,6 @@ mod skew;
 mod staleness;
 mod topologies;
 mod topology;
+mod traces;
 mod upstream_faults;
 mod vault;

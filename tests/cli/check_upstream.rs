@@ -1,4 +1,4 @@
-//! `stratus check` and everything but Redis: the upstream, its key, the clock, the ports.
+//! `stratus check` and everything but Redis: the upstream, its key, the clock, the ports, the collector.
 
 use std::net::TcpListener;
 
@@ -146,4 +146,28 @@ fn a_faulty_configuration_is_refused_before_anything_is_looked_at() {
         assert!(told.is_some_and(|line| line.contains("stratus init")), "{key}: {ran:?}");
     }
     assert_eq!(ran.faults().len(), 3, "{ran:?}");
+}
+
+#[test]
+fn a_collector_is_asked_whether_it_takes_traces() {
+    let upstream = Upstream::simulated();
+    let with = |endpoint: &str| check(&settings(&upstream.url()).set("telemetry.otlp_endpoint", endpoint));
+    let ran = with(&answering(StatusCode::OK, "").url());
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert!(ran.stdout.contains("ok    telemetry.otlp_endpoint: the collector takes traces"), "{ran:?}");
+    one_fault(
+        &with(&answering(StatusCode::NOT_FOUND, "").url()),
+        "telemetry.otlp_endpoint: the collector answers with status 404; give the base address of OTLP over HTTP, usually \
+         of port 4318",
+    );
+    one_fault(
+        &with(&answering(StatusCode::UNAUTHORIZED, "").url()),
+        "telemetry.otlp_endpoint: the collector answers with status 401; no credential is sent: name a collector of yours \
+         that adds it on the way",
+    );
+    one_fault(
+        &with(&format!("http://{}", free_address())),
+        "telemetry.otlp_endpoint: the collector cannot be reached; is it running, and is that OTLP over HTTP (usually port \
+         4318; 4317 is gRPC's)?",
+    );
 }

@@ -8,7 +8,7 @@ mod check_upstream;
 mod config;
 mod config_redis;
 mod config_sources;
-mod config_unbuilt;
+mod config_words;
 mod consumers;
 mod credential;
 mod demo;
