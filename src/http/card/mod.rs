@@ -27,8 +27,8 @@ const ATTRIBUTION: &str = "Weather data provided by OpenWeather (openweathermap.
 const SIMULATED: &str = "Simulated weather: made up by this service, none of it real";
 /// Where there is weather, but nothing in it that a card could show.
 const NOTHING: &str = "Nothing here fits on a card: ask with ?format=json";
-/// Columns between a picture and what stands beside it.
-const GAP: usize = 2;
+/// Where what stands beside a picture begins, so that cards can be read one under another.
+const BESIDE: usize = picture::COLUMNS + 1;
 
 /// The form that `endpoint` is asked for in, on our own path: by the parameter, or else by `Accept`. All but the weather of
 /// now is JSON, whatever is asked for.
@@ -95,14 +95,10 @@ fn card(body: &[u8], units: Units) -> String {
     let said = serde_json::from_slice(body).unwrap_or_default();
     let facts = Facts::read(&said, units);
     let mut lines: Vec<String> = facts.place.into_iter().collect();
-    let picture = facts.picture.unwrap_or_default();
-    let width = picture.iter().map(|row| text::columns(row)).max().map_or(0, |width| width + GAP);
-    let rows = picture.len().max(facts.beside.len());
-    for number in 0..rows {
-        let row = picture.get(number).copied().unwrap_or_default();
+    let width = if facts.picture.is_some() { BESIDE } else { 0 };
+    for (number, row) in facts.picture.unwrap_or_default().into_iter().enumerate() {
         let beside = facts.beside.get(number).map_or("", String::as_str);
-        let space = " ".repeat(width - text::columns(row));
-        let line = format!("{row}{space}{beside}");
+        let line = format!("{row:width$}{beside}");
         if !line.trim().is_empty() {
             lines.push(line.trim_end().to_owned());
         }

@@ -1,4 +1,7 @@
-//! The pictures: five rows of at most 13 columns, of plain ASCII, so that they look the same in every terminal.
+//! The pictures: five rows, of plain ASCII, so that they look the same in every terminal.
+
+/// The widest row.
+pub(super) const COLUMNS: usize = 13;
 
 /// A picture, row by row.
 pub(super) type Picture = [&'static str; 5];
@@ -48,7 +51,7 @@ mod tests {
                 let picture = of(condition, night);
                 assert_eq!(picture.is_some(), (200..400).contains(&condition) || (500..900).contains(&condition));
                 for row in picture.unwrap_or_default() {
-                    assert!(row.len() <= 13 && row.is_ascii() && row == row.trim_end(), "{condition}: {row:?}");
+                    assert!(row.len() <= COLUMNS && row.is_ascii() && row == row.trim_end(), "{condition}: {row:?}");
                 }
             }
         }
