@@ -1,4 +1,4 @@
-//! `stratus purge` and `stratus healthcheck`: clients of the running service's admin listener.
+//! `stratus purge`, `stratus healthcheck` and what `stratus status` asks by: clients of the running service's admin listener.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -46,6 +46,36 @@ impl Operator {
             return Err(fail(1, "the service has another token: admin.token_file has to be the one that it uses"));
         }
         Ok((response.status(), response.json().await.unwrap_or_default()))
+    }
+}
+
+/// Who looks at the running service, for which no token is needed.
+pub(super) struct Watcher {
+    listen: SocketAddr,
+    client: Client,
+}
+
+impl Watcher {
+    pub(super) fn new(sources: &Sources) -> Result<Self, Failed> {
+        let admin = Config::admin(sources).map_err(|faults| faulty(&faults))?;
+        Ok(Self { listen: admin.listen, client: client()? })
+    }
+
+    /// Where it looks.
+    pub(super) fn address(&self) -> String {
+        reachable(self.listen).to_string()
+    }
+
+    /// What is under this path; if nothing, why, and what to do.
+    pub(super) async fn get(&self, path: &str) -> Result<String, String> {
+        let url = format!("http://{}{path}", reachable(self.listen));
+        let away = |error: reqwest::Error| away(self.listen, &error);
+        let response = self.client.get(url).send().await.map_err(away)?;
+        let status = response.status();
+        if !status.is_success() {
+            return Err(format!("{path} answers {status}: is admin.listen, {}, the one of Stratus?", self.listen));
+        }
+        response.text().await.map_err(away)
     }
 }
 
@@ -101,6 +131,10 @@ fn client() -> Result<Client, Failed> {
 }
 
 fn unreachable(listen: SocketAddr, error: &reqwest::Error) -> Failed {
+    fail(1, away(listen, error))
+}
+
+fn away(listen: SocketAddr, error: &reqwest::Error) -> String {
     let why = if error.is_timeout() { "does not answer" } else { "cannot be reached" };
-    fail(1, format!("the service {why} on admin.listen, {listen}: is it running with this configuration?"))
+    format!("the service {why} on admin.listen, {listen}: is it running with this configuration?")
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_parser::pem::Pem;
 
+use super::paint::{Paint, Tone};
 use super::{Failed, faulty, say};
 use crate::app::Listeners;
 use crate::clock::Clock;
@@ -28,26 +29,32 @@ const CLOCK_TOLERANCE: Duration = Duration::from_secs(60);
 type Verdict = Result<String, Advice>;
 
 /// Prints as it goes, and remembers whether anything was bad.
-#[derive(Default)]
 struct Report {
     failed: bool,
+    paint: Paint,
 }
 
 impl Report {
     fn add(&mut self, subject: &str, verdict: Verdict) {
         match verdict {
-            Ok(what) => say(format!("ok    {subject}: {what}")),
+            Ok(what) => say(format!("{}    {subject}: {what}", self.paint.on(Tone::Good, "ok"))),
             Err(Advice { what, fix }) => {
                 self.failed = true;
-                say(format!("FAIL  {subject}: {what}; {fix}"));
+                let (fail, fix) = (self.paint.on(Tone::Bad, "FAIL"), self.paint.on(Tone::Fix, &fix));
+                say(format!("{fail}  {subject}: {what}; {fix}"));
             }
         }
+    }
+
+    /// What is not bad, but good to know.
+    fn note(&self, text: &str) {
+        say(format!("{}  {text}", self.paint.on(Tone::Warning, "note")));
     }
 }
 
 pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Failed> {
     let config = Config::load(&sources).map_err(|faults| faulty(&faults))?;
-    let mut report = Report::default();
+    let mut report = Report { failed: false, paint: Paint::of_stdout() };
     let files = match sources.files.len() {
         0 => "the defaults and the environment".to_owned(),
         1 => "the defaults, 1 file and the environment".to_owned(),
@@ -55,10 +62,10 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
     };
     report.add("configuration", Ok(format!("{files} fit together, secret files are closed to other users")));
     for warning in &config.warnings {
-        say(format!("note  configuration: {warning}"));
+        report.note(&format!("configuration: {warning}"));
     }
     for what in open {
-        say(format!("note  this process: {what}"));
+        report.note(&format!("this process: {what}"));
     }
     report.add("addresses", addresses(&config).await);
     if let Some(tls) = &config.server.tls {
@@ -76,7 +83,8 @@ pub(super) async fn check(sources: Sources, open: &[String]) -> Result<(), Faile
             for finding in examine_redis(redis).await {
                 report.add(&finding.subject, finding.verdict);
                 if let Some(Advice { what, fix }) = finding.note {
-                    say(format!("note  {}: {what}; {fix}", finding.subject));
+                    let fix = report.paint.on(Tone::Fix, &fix);
+                    report.note(&format!("{}: {what}; {fix}", finding.subject));
                 }
             }
         }
@@ -101,8 +109,8 @@ fn consumers(report: &mut Report, config: &Config) {
     let left = Duration::from_millis(end - now_ms);
     if left < RENEW_BEFORE {
         let days = left.as_secs() / 86_400;
-        say(format!(
-            "note  consumers: a key of {name} ends in {days} days; give it a second one with `stratus consumer new`"
+        report.note(&format!(
+            "consumers: a key of {name} ends in {days} days; give it a second one with `stratus consumer new`"
         ));
     }
 }
@@ -201,7 +209,7 @@ async fn upstream(report: &mut Report, config: Config) {
     report.add("upstream", verdict);
     match examined.ok().and_then(|seen| seen.date) {
         Some(date) => report.add("clock", clock(&date, SystemTime::now())),
-        None => say("note  clock: not compared, for want of an answer from upstream with a date"),
+        None => report.note("clock: not compared, for want of an answer from upstream with a date"),
     }
 }
 

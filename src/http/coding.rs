@@ -10,7 +10,7 @@ use crate::cache::Coding;
 const PREFERENCE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 
 /// A weight in thousandths: 0 is a refusal.
-type Weight = u16;
+pub(super) type Weight = u16;
 
 /// The coding that the caller likes best, `None` for the bytes as they are.
 ///
@@ -92,7 +92,7 @@ impl Wishes {
 }
 
 /// Reads `q=…` (RFC 9110, section 12.4.2): 0 to 1 with at most three decimals.
-fn weight(parameter: &[u8]) -> Option<Weight> {
+pub(super) fn weight(parameter: &[u8]) -> Option<Weight> {
     let [b'q' | b'Q', b'=', whole @ (b'0' | b'1'), decimals @ ..] = parameter.trim_ascii() else { return None };
     let decimals = match decimals {
         [] => &[],

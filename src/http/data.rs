@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
+use super::card::{self, Form};
 use super::forward::ForUpstream;
 use super::guard::{Guard, Peer};
 use super::observe::CacheResult;
@@ -35,7 +36,19 @@ impl Asking<'_> {
         }
     }
 
-    /// The answer to `query` for whoever sent these headers and came by this origin, if that matters.
+    /// The answer to `query` on our own path for whoever sent these headers.
+    async fn respond_own(self, query: Query, form: Form, headers: &HeaderMap) -> Response {
+        let mut constant = answer::constant_headers();
+        card::vary(query.endpoint(), &mut constant);
+        let (mut response, word) = match self.get(query).await {
+            Ok(answer) => form.answered(&answer, self.cache.now_ms(), headers, constant),
+            Err(error) => answer::not_answered(error),
+        };
+        response.extensions_mut().insert(CacheResult(word));
+        response
+    }
+
+    /// The answer to `query` on OpenWeatherMap's for whoever sent these headers and came by this origin, if that matters.
     async fn respond(self, query: Query, headers: &HeaderMap, came_by: Option<(&Pages, &str)>) -> Response {
         let is_page = query.endpoint().shape == Shape::Pages;
         let mut constant = answer::constant_headers();
@@ -89,7 +102,10 @@ pub(super) async fn own(
         read => read,
     };
     match query {
-        Ok(query) => asking.respond(query, &headers, None).await,
+        Ok(query) => {
+            let form = Form::new(card::format(endpoint, parameters, &headers), &query);
+            asking.respond_own(query, form, &headers).await
+        }
         Err(error) => Problem::from(error).into_response(),
     }
 }

@@ -22,6 +22,7 @@ use futures_util::FutureExt;
 use futures_util::future::Either;
 use tower::Service;
 
+use super::card::{self, Form};
 use super::forward::{Addressee, ForwardProxy};
 use super::guard::{
     Admission, Admitted, Asker, Guard, Peer, RATELIMIT, RATELIMIT_POLICY, Rejected, appid, vary_by_key,
@@ -31,7 +32,7 @@ use super::openweathermap::{self, Dialect};
 use super::{EXPOSED, Overload, answer};
 use crate::cache::{Answer, Cache, GetError};
 use crate::telemetry::{Metrics, Span, Traces};
-use crate::weather::{Endpoint, Query, Shape};
+use crate::weather::{Endpoint, Query, Shape, WEATHER};
 
 /// An answer at once, or later.
 pub(super) type Answering =
@@ -133,6 +134,8 @@ pub(super) struct Direct {
     traces: Traces,
     own: Headers,
     openweathermap: Headers,
+    /// The constant ones of our own path of the weather, which is answered in two forms.
+    weather: HeaderMap,
     any_origin: bool,
 }
 
@@ -163,6 +166,7 @@ struct Question {
     route: &'static str,
     dialect: Dialect,
     query: Query,
+    form: Form,
     /// The key in the parameters, on OpenWeatherMap's paths.
     appid: Option<String>,
     span: Span,
@@ -170,8 +174,9 @@ struct Question {
 
 impl Question {
     fn asked(&self, headers: &HeaderMap) -> Asked {
-        let Self { began, method, route, dialect, .. } = *self;
-        Asked { began, method, route, dialect, id: request_id(headers), span: self.span.clone() }
+        let Self { began, method, route, dialect, form, .. } = *self;
+        let (format, span) = (form.format(), self.span.clone());
+        Asked { began, method, route, dialect, format, id: request_id(headers), span }
     }
 }
 
@@ -202,13 +207,23 @@ impl Direct {
         }
         let (own, openweathermap) = (Headers::new(always), Headers::new(theirs));
         let Observers { metrics, traces } = observers;
-        Self { guard, cache, metrics, traces, own, openweathermap, any_origin }
+        let mut weather = own.constant.clone();
+        card::vary(WEATHER, &mut weather);
+        Self { guard, cache, metrics, traces, own, openweathermap, weather, any_origin }
     }
 
     fn headers(&self, dialect: Dialect) -> &Headers {
         match dialect {
             Dialect::Own => &self.own,
             Dialect::OpenWeatherMap => &self.openweathermap,
+        }
+    }
+
+    /// The headers of the answer to this question that do not depend on the answer.
+    fn constant(&self, question: &Question) -> HeaderMap {
+        match question.dialect {
+            Dialect::Own if question.query.endpoint() == WEATHER => self.weather.clone(),
+            dialect => self.headers(dialect).constant.clone(),
         }
     }
 
@@ -226,20 +241,22 @@ impl Direct {
             return None;
         }
         let (began, method, dialect) = (Instant::now(), method(request.method()), Dialect::of(path));
-        let (route, query) = match dialect {
+        let (route, query, form) = match dialect {
             Dialect::Own => {
                 let (endpoint, segment) = Endpoint::own_at(path)?;
-                (endpoint.own?, Query::own(endpoint, segment, parameters).ok()?)
+                let query = Query::own(endpoint, segment, parameters).ok()?;
+                let form = Form::new(card::format(endpoint, parameters, headers), &query);
+                (endpoint.own?, query, form)
             }
             Dialect::OpenWeatherMap => {
                 // Pages are made for each caller: their links lead to where it came from. Images are not for everybody.
                 let plain = |endpoint: &&Endpoint| !matches!(endpoint.shape, Shape::Pages | Shape::Png);
                 let endpoint = Endpoint::at(path).filter(plain)?;
-                (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?)
+                (endpoint.paths[0], Query::openweathermap(endpoint, parameters).ok()?, Form::Sent)
             }
         };
         let span = self.traces.request(method, route, || traceparent(headers));
-        Some(Question { began, method, route, dialect, query, appid: appid(uri).map(Cow::into_owned), span })
+        Some(Question { began, method, route, dialect, query, form, appid: appid(uri).map(Cow::into_owned), span })
     }
 
     /// What can be said without asking a store: no, or what memory has.
@@ -277,8 +294,7 @@ impl Direct {
     fn hit(&self, question: &Question, admitted: &Admitted, headers: &HeaderMap) -> Option<Response> {
         let answer = self.recall(question)?;
         let asked = question.asked(headers);
-        let (response, word) =
-            answer::answered(&answer, self.cache.now_ms(), headers, self.headers(question.dialect).constant.clone());
+        let (response, word) = question.form.answered(&answer, self.cache.now_ms(), headers, self.constant(question));
         let (mut response, code) = self.finished(response, &asked);
         admitted.asker.tell(response.headers_mut());
         asked.tell(&self.metrics, Told::of(&response, code, word, admitted.asker.consumer.as_deref()));
@@ -308,17 +324,13 @@ impl Direct {
                 Ok(admitted) => admitted,
                 Err(rejected) => return (answer::refused(rejected.problem), rejected.asker),
             };
+            let (form, constant) = (question.form, self.constant(&question));
             let got = match recalled {
                 true => self.cache.load(question.query, caller).await,
                 false => self.cache.get(question.query, caller).await,
             };
             let answered = match got {
-                Ok(answer) => answer::answered(
-                    &answer,
-                    self.cache.now_ms(),
-                    headers,
-                    self.headers(question.dialect).constant.clone(),
-                ),
+                Ok(answer) => form.answered(&answer, self.cache.now_ms(), headers, constant),
                 Err(error) => answer::not_answered(error),
             };
             (answered, asker)

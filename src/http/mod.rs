@@ -6,6 +6,7 @@
 mod admin;
 mod answer;
 mod attempts;
+mod card;
 mod coding;
 mod credentials;
 mod data;

@@ -12,12 +12,13 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
 
+use super::card;
 use super::forward::Refused;
 use super::guard::AskedBy;
 use super::openweathermap::{self, Dialect};
 use super::problem::Problem;
 use crate::telemetry::{Access, InFlight, Metrics, Span, Traces};
-use crate::weather::Endpoint;
+use crate::weather::{Endpoint, Format};
 
 /// RFC 9211.
 pub(super) const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -54,8 +55,9 @@ pub(super) async fn observe(State(observers): State<Observers>, request: Request
     let (began, method) = (Instant::now(), method(request.method()));
     let route = data.unwrap_or_else(|| route(&request));
     let span = traces.request(method, route, || traceparent(request.headers()));
-    let (dialect, id) = (Dialect::of(path), request_id(request.headers()));
-    let observation = Observation::begin(&metrics, Asked { began, method, route, dialect, id, span: span.clone() });
+    let (dialect, format, id) = (Dialect::of(path), format(&request), request_id(request.headers()));
+    let asked = Asked { began, method, route, dialect, format, id, span: span.clone() };
+    let observation = Observation::begin(&metrics, asked);
     let answered = AssertUnwindSafe(span.during(next.run(request))).catch_unwind().await;
     let response = answered.unwrap_or_else(|_| Problem::internal().into_response());
     let (mut response, code) = with_body(response, &observation.asked);
@@ -126,6 +128,8 @@ pub(super) struct Asked {
     pub(super) method: &'static str,
     pub(super) route: &'static str,
     pub(super) dialect: Dialect,
+    /// In which errors are told on our own paths.
+    pub(super) format: Format,
     pub(super) id: HeaderValue,
     pub(super) span: Span,
 }
@@ -141,6 +145,13 @@ fn data_route(path: &str) -> Option<&'static str> {
             Some(Endpoint::at(path).map_or(unknown, |endpoint| endpoint.paths[0]))
         }
     }
+}
+
+/// In which form a request wants its answer.
+fn format(request: &Request) -> Format {
+    let uri = request.uri();
+    let Some((endpoint, _)) = Endpoint::own_at(uri.path()) else { return Format::Json };
+    card::format(endpoint, uri.query().unwrap_or_default(), request.headers())
 }
 
 impl Asked {
@@ -180,8 +191,9 @@ pub(super) fn with_body(response: Response, asked: &Asked) -> (Response, Option<
     let Some(problem) = response.extensions().get::<Problem>() else { return (response, None) };
     let code = problem.code;
     let mut rendered = match asked.dialect {
-        Dialect::Own => problem.render(asked.id()),
         Dialect::OpenWeatherMap => openweathermap::render(problem),
+        Dialect::Own if asked.format == Format::Text => problem.render_text(),
+        Dialect::Own => problem.render(asked.id()),
     };
     let (parts, _) = response.into_parts();
     for (name, value) in &parts.headers {

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use super::card::PLAIN_TEXT;
 use crate::cache::{GetError, StoreError};
 use crate::credentials::{BadId, VaultError};
 use crate::weather::{Failure, ParameterError, SourceError, Words};
@@ -164,6 +165,14 @@ impl Problem {
         let bytes = serde_json::to_vec(&body).unwrap_or_default();
         let mut response = (self.status, bytes).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        self.complete(&mut response);
+        response
+    }
+
+    /// The whole answer for people in a terminal: a sentence. The request id is in its header.
+    pub(super) fn render_text(&self) -> Response {
+        let mut response = (self.status, format!("{}: {}\n", self.code, self.detail)).into_response();
+        response.headers_mut().insert(CONTENT_TYPE, PLAIN_TEXT);
         self.complete(&mut response);
         response
     }

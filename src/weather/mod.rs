@@ -18,6 +18,7 @@
 //! ```
 
 mod endpoint;
+mod format;
 mod lang;
 mod location;
 mod parameter;
@@ -40,6 +41,7 @@ use bytes::Bytes;
 pub use endpoint::{
     Cost, ENDPOINTS, Endpoint, Host, Json, LINKS, LOCATION, LONGEST_FRESH, Place, Plan, Shape, WEATHER,
 };
+pub use format::{FORMAT, Format};
 pub use lang::{LANGUAGES, Lang};
 pub use location::{Hundredths, Location, LocationError};
 pub use parameter::{Kind, Parameter};

@@ -11,6 +11,7 @@ use arrayvec::ArrayVec;
 use percent_encoding::percent_decode_str;
 
 use super::endpoint::{Cost, Endpoint, Place, Shape, WEATHER, captures};
+use super::format::{FORMAT, Format};
 use super::location::is_plain_name;
 use super::parameter::{Kind, Parameter};
 use super::written::{MAX_PARAMETERS, Written};
@@ -68,6 +69,9 @@ pub enum ParameterError {
     /// Not a language tag.
     #[error("`lang` is a language code such as de, pt_br or zh_cn")]
     Lang,
+    /// Not one of the two.
+    #[error("`format` is json or text")]
+    Format,
     /// Not a number, or out of range.
     #[error("`{0}` is a whole number from 1 to {1}")]
     Number(&'static str, u32),
@@ -87,7 +91,9 @@ pub enum ParameterError {
 
 /// The names of an endpoint's parameters, for people.
 fn known(endpoint: &Endpoint) -> String {
-    let names: Vec<_> = endpoint.parameters.iter().map(|parameter| format!("`{}`", parameter.name)).collect();
+    let format = (endpoint == WEATHER).then_some(FORMAT);
+    let names = endpoint.parameters.iter().map(|parameter| parameter.name).chain(format);
+    let names: Vec<_> = names.map(|name| format!("`{name}`")).collect();
     match names.split_last() {
         None => "none".to_owned(),
         Some((only, [])) => only.clone(),
@@ -148,7 +154,8 @@ impl Query {
         Self::own(WEATHER, segment, parameters)
     }
 
-    /// The same for another endpoint with a path of our own. Units are metric when the caller names none.
+    /// The same for another endpoint with a path of our own. Units are metric when the caller names none. That of [`WEATHER`]
+    /// takes a [`Format`], too, which is no part of the question.
     ///
     /// # Errors
     /// As [`Query::parse`]; [`ParameterError::NoPoint`] only if nothing else is wrong.
@@ -165,20 +172,26 @@ impl Query {
                 return Err(ParameterError::AppId);
             }
             let parameter = endpoint.parameters.iter().find(|parameter| parameter.name == name);
-            let parameter = parameter.ok_or(ParameterError::Unknown(endpoint))?;
-            let canonical = match parameter.kind {
-                Kind::Units => {
+            let (name, canonical) = match parameter {
+                Some(Parameter { name, kind: Kind::Units, .. }) => {
                     units = Units::parse(&value)?;
-                    None
+                    (*name, None)
                 }
-                Kind::Lang => Lang::parse(&value)?.map(|lang| lang.as_str().to_owned()),
-                kind => Some(strict(parameter.name, kind, &value)?),
+                Some(Parameter { name, kind: Kind::Lang, .. }) => {
+                    (*name, Lang::parse(&value)?.map(|lang| lang.as_str().to_owned()))
+                }
+                Some(Parameter { name, kind, .. }) => (*name, Some(strict(name, *kind, &value)?)),
+                None if endpoint == WEATHER && name == FORMAT => {
+                    Format::named(&value).ok_or(ParameterError::Format)?;
+                    (FORMAT, None)
+                }
+                None => return Err(ParameterError::Unknown(endpoint)),
             };
-            if seen.contains(&parameter.name) {
-                return Err(ParameterError::Repeated(parameter.name));
+            if seen.contains(&name) {
+                return Err(ParameterError::Repeated(name));
             }
-            let _ = seen.try_push(parameter.name);
-            written.add_some(parameter.name, canonical.map(Cow::Owned));
+            let _ = seen.try_push(name);
+            written.add_some(name, canonical.map(Cow::Owned));
         }
         if endpoint.parameters.iter().any(|parameter| matches!(parameter.kind, Kind::Units)) {
             written.add_some("units", units.parameter().map(Cow::Borrowed));

@@ -34,6 +34,9 @@ fn bad_parameters_are_refused_with_their_reason() {
         ("units=metric&units=metric", E::Repeated("units")),
         ("lang=de&units=metric&lang=fr", E::Repeated("lang")),
         ("lang=xx&lang=de", E::Repeated("lang")),
+        ("format=xml", E::Format),
+        ("format=", E::Format),
+        ("format=text&format=text", E::Repeated("format")),
         ("APPID=x", E::AppId),
         ("unit=metric", E::Unknown(WEATHER)),
     ] {

@@ -243,7 +243,12 @@ async fn where_a_key_is_needed_caches_in_front_keep_answers_apart_by_all_that_de
             let request = service.request(Method::GET, "/weather/London").bearer_auth(key(of)).header("origin", origin);
             let request = odd.into_iter().fold(request, |request, length| request.header("content-length", length));
             let asked = answer(request).await;
-            assert_eq!((asked.status.as_u16(), asked.header("vary")), (status, "authorization, x-api-key, origin"));
+            // The answer with weather has two forms.
+            let form = if status == 200 { "accept, " } else { "" };
+            assert_eq!(
+                (asked.status.as_u16(), asked.list("vary")),
+                (status, format!("{form}authorization, origin, x-api-key"))
+            );
         }
     }
 }

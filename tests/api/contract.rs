@@ -46,6 +46,9 @@ const BAD: &[(&str, &str)] = &[
     ("/weather/London?appid=x", "invalid-parameter"),
     ("/weather/London?APPID=x", "invalid-parameter"),
     ("/weather/London?unit=metric", "invalid-parameter"),
+    ("/weather/London?format=xml", "invalid-parameter"),
+    ("/weather/London?format=json&format=json", "invalid-parameter"),
+    ("/forecast/London?format=json", "invalid-parameter"),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -226,13 +229,13 @@ async fn pages_of_any_origin_may_read_answers_unless_a_list_says_which() {
     };
     let answered = answer(ask(&open, "https://any.example")).await;
     assert_eq!(answered.header("access-control-allow-origin"), "*");
-    assert_eq!(answered.header("vary"), "");
+    assert_eq!(answered.header("vary"), "accept");
     assert!(answered.header("access-control-expose-headers").contains("x-cache"));
 
     let listed = Setup::memory(&upstream).set("server.allow_origins", "https://app.example").start().await;
     let allowed = answer(ask(&listed, "https://app.example")).await;
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(allowed.header("vary"), "origin");
+    assert_eq!(allowed.list("vary"), "accept, origin");
     assert_eq!(answer(ask(&listed, "https://other.example")).await.header("access-control-allow-origin"), "");
 
     let preflight = open

@@ -7,6 +7,7 @@ mod bodies;
 mod budget;
 mod cache_status;
 mod caching;
+mod card;
 #[cfg(target_os = "linux")]
 mod children;
 mod coalescing;

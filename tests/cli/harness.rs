@@ -66,6 +66,21 @@ pub(crate) fn run(command: &mut Command) -> Ran {
     Running::start(command).end()
 }
 
+/// A shell with these commands on a terminal of its own, as util-linux's script(1) makes one: 24 lines of 60 columns. `STRATUS`
+/// is the program.
+#[cfg(target_os = "linux")]
+pub(crate) fn on_terminal(settings: &Settings, commands: &str) -> Command {
+    let mut command = Command::new("script");
+    command
+        .args(["--quiet", "--return", "--command", &format!("stty rows 24 cols 60; {commands}"), "/dev/null"])
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("TERM", "xterm")
+        .env("STRATUS", env!("CARGO_BIN_EXE_stratus"))
+        .envs(settings.environment());
+    command
+}
+
 /// Runs the program to its end with this on its standard input.
 pub(crate) fn run_with_input(command: &mut Command, input: &str) -> Ran {
     let mut running = Running::start_on(command, Stdio::piped());
@@ -87,6 +102,17 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) fn start(command: &mut Command) -> Self {
         Self::start_on(command, Stdio::null())
+    }
+
+    /// Starts it where somebody sits who can type.
+    pub(crate) fn with_keys(command: &mut Command) -> Self {
+        Self::start_on(command, Stdio::piped())
+    }
+
+    /// Types these keys.
+    pub(crate) fn press(&mut self, keys: &str) {
+        let stdin = self.child.stdin.as_mut().expect("somebody types");
+        stdin.write_all(keys.as_bytes()).and_then(|()| stdin.flush()).expect("it reads");
     }
 
     fn start_on(command: &mut Command, stdin: Stdio) -> Self {

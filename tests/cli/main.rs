@@ -23,3 +23,5 @@ mod redis;
 mod secret_files;
 #[cfg(target_os = "linux")]
 mod service_manager;
+mod status;
+mod terminal;
