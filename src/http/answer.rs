@@ -84,7 +84,7 @@ pub(super) fn answered(
 }
 
 /// 200 with the bytes, as they are or compressed; or 304 if the caller has them already, in either form.
-fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Response {
+pub(super) fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Response {
     let asked = if body.worth_encoding() { negotiate(request) } else { None };
     let encoded = asked.and_then(|coding| Some((coding, body.encoded(coding)?)));
     let mut tags = encoded.iter().map(|(_, encoded)| &encoded.tag).chain([body.tag()]);
@@ -119,7 +119,7 @@ fn came_about(response: &mut Response, status: &str, word: &'static str) {
 }
 
 /// `If-None-Match` compares weakly (RFC 9110, section 13.1.2).
-fn matches(value: &HeaderValue, etag: &[u8]) -> bool {
+pub(super) fn matches(value: &HeaderValue, etag: &[u8]) -> bool {
     let mut tags = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
     tags.any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == etag)
 }

@@ -12,19 +12,18 @@ const PREFERENCE: [Coding; 3] = [Coding::Brotli, Coding::Zstd, Coding::Gzip];
 /// A weight in thousandths: 0 is a refusal.
 pub(super) type Weight = u16;
 
+/// Whether the caller takes this coding at all.
+pub(super) fn welcome(headers: &HeaderMap, coding: Coding) -> bool {
+    Wishes::of_lines(headers).of(coding) > 0
+}
+
 /// The coding that the caller likes best, `None` for the bytes as they are.
 ///
 /// Answers are compressed only for callers who ask: without the header, the bytes are sent as they are. So they are if no
 /// coding of ours is welcome, even with `identity;q=0`: a server may then disregard the field (RFC 9110, section 12.4.1),
 /// and an answer helps more than a 406.
 pub(super) fn negotiate(headers: &HeaderMap) -> Option<Coding> {
-    let mut wishes = Wishes::default();
-    for line in headers.get_all(ACCEPT_ENCODING) {
-        for member in line.as_bytes().split(|byte| *byte == b',') {
-            wishes.add(member);
-        }
-    }
-    wishes.best()
+    Wishes::of_lines(headers).best()
 }
 
 /// What the members of the header lines say, all lines taken as one list (RFC 9110, section 5.3).
@@ -39,6 +38,16 @@ struct Wishes {
 }
 
 impl Wishes {
+    fn of_lines(headers: &HeaderMap) -> Self {
+        let mut wishes = Self::default();
+        for line in headers.get_all(ACCEPT_ENCODING) {
+            for member in line.as_bytes().split(|byte| *byte == b',') {
+                wishes.add(member);
+            }
+        }
+        wishes
+    }
+
     /// Adds a member; one that is malformed or names an unknown coding says nothing.
     fn add(&mut self, member: &[u8]) {
         let mut parts = member.splitn(2, |byte| *byte == b';');

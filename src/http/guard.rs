@@ -15,6 +15,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use super::openapi::Keys;
 use super::openweathermap::Dialect;
 use super::peer::TrustedProxies;
 use super::problem::Problem;
@@ -118,6 +119,15 @@ impl Guard {
     /// Whether answers are only for those who have a key.
     pub(super) fn requires_key(&self) -> bool {
         self.config.required
+    }
+
+    /// Whether callers have keys.
+    pub(super) fn keys(&self) -> Keys {
+        match (self.config.required, &self.config.consumers) {
+            (true, _) => Keys::Required,
+            (false, Some(_)) => Keys::Optional,
+            (false, None) => Keys::None,
+        }
     }
 
     /// Decides, if that is possible without asking the store.

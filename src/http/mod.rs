@@ -11,12 +11,14 @@ mod coding;
 mod credentials;
 mod data;
 mod direct;
+mod docs;
 mod forward;
 #[cfg(any(fuzzing, test))]
 pub mod fuzzing;
 mod guard;
 mod listener;
 mod observe;
+mod openapi;
 mod openweathermap;
 mod pages;
 mod peer;
@@ -149,6 +151,7 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         always.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     let direct = Direct::new(Arc::clone(&guard), cache.clone(), observers.clone(), any_origin, always.clone());
+    let documents = docs::routes(openapi::Terms { images: config.images, keys: guard.keys() });
     let mut routes = Router::new();
     for own in ENDPOINTS.iter().filter_map(|endpoint| endpoint.own) {
         routes = routes.route(own, get(data::own)).route(own.trim_end_matches(LOCATION), get(data::own));
@@ -166,7 +169,9 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
-        .with_state(cache);
+        .with_state(cache)
+        // Anybody may read them, and as often as they like: they are in memory.
+        .merge(documents);
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };
     Routes::new(

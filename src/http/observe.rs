@@ -246,6 +246,9 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
 fn route(request: &Request) -> &'static str {
     match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/docs" | "/docs/") => "/docs",
+        Some("/docs/{file}") => "/docs/{file}",
+        Some("/openapi.json") => "/openapi.json",
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

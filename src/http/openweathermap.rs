@@ -91,7 +91,7 @@ fn error(status: StatusCode, message: &str) -> Words {
 }
 
 /// What OpenWeatherMap would say.
-fn words(problem: &Problem) -> Words {
+pub(super) fn words(problem: &Problem) -> Words {
     let said = |status, body: &'static str| Words { status, body: Bytes::from_static(body.as_bytes()) };
     match problem.code {
         "missing-key" | "invalid-key" | "expired-key" | "upstream-rejected-key" => said(401, INVALID_KEY),

@@ -7,6 +7,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTIC
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::card::PLAIN_TEXT;
 use crate::cache::{GetError, StoreError};
@@ -34,13 +35,20 @@ pub(super) struct Problem {
     pub(super) words: Option<Words>,
 }
 
-#[derive(Serialize)]
-struct Body<'a> {
+/// An error as problem details (RFC 9457).
+#[derive(Serialize, ToSchema)]
+pub(super) struct Body<'a> {
+    /// `urn:stratus:problem:` and the code.
     r#type: String,
+    /// What is wrong, in a few words.
     title: &'a str,
+    /// The status of the answer.
     status: u16,
+    /// What is wrong and what to do, for people.
     detail: &'a str,
+    /// What is wrong, for programs.
     code: &'a str,
+    /// The request's name in the log: `X-Request-Id`.
     request_id: &'a str,
 }
 
@@ -152,8 +160,8 @@ impl Problem {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "draining", "Stopping", detail).retry_after(SHORT_WAIT)
     }
 
-    /// The whole answer.
-    pub(super) fn render(&self, request_id: &str) -> Response {
+    /// What a caller gets to read.
+    pub(super) fn json(&self, request_id: &str) -> Vec<u8> {
         let body = Body {
             r#type: format!("urn:stratus:problem:{}", self.code),
             title: self.title,
@@ -162,8 +170,13 @@ impl Problem {
             code: self.code,
             request_id,
         };
-        let bytes = serde_json::to_vec(&body).unwrap_or_default();
-        let mut response = (self.status, bytes).into_response();
+        // Texts and a number can always be written as JSON.
+        serde_json::to_vec(&body).unwrap_or_default()
+    }
+
+    /// The whole answer.
+    pub(super) fn render(&self, request_id: &str) -> Response {
+        let mut response = (self.status, self.json(request_id)).into_response();
         response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         self.complete(&mut response);
         response

@@ -3,7 +3,7 @@
 use super::ParameterError;
 
 /// Longest accepted tag. RFC 5646 (section 4.4.1) advises room for 35 characters, before extensions.
-const MAX_TAG_CHARS: usize = 100;
+pub const MAX_TAG_CHARS: usize = 100;
 
 /// The languages that OpenWeatherMap answers in, one code for each, some of which are not ISO 639.
 ///

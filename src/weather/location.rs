@@ -9,7 +9,7 @@ use unicode_normalization::UnicodeNormalization;
 use unicode_normalization::char::is_combining_mark;
 
 /// Longest accepted location in characters. The longest place names have about 170 letters with their country.
-const MAX_CHARS: usize = 200;
+pub const MAX_CHARS: usize = 200;
 /// City, state, country.
 const MAX_PARTS: usize = 3;
 /// Longest postal code with its spaces and hyphens in use anywhere is 10; some room.

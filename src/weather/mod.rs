@@ -42,9 +42,9 @@ pub use endpoint::{
     Cost, ENDPOINTS, Endpoint, Host, Json, LINKS, LOCATION, LONGEST_FRESH, Place, Plan, Shape, WEATHER,
 };
 pub use format::{FORMAT, Format};
-pub use lang::{LANGUAGES, Lang};
-pub use location::{Hundredths, Location, LocationError};
-pub use parameter::{Kind, Parameter};
+pub use lang::{LANGUAGES, Lang, MAX_TAG_CHARS};
+pub use location::{Hundredths, Location, LocationError, MAX_CHARS as MAX_LOCATION_CHARS};
+pub use parameter::{Kind, MAX_WORD, Parameter};
 pub use query::{ParameterError, Query, Refused, Units, appid};
 
 /// An answer as the upstream sent it, and when.

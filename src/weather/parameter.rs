@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::{Lang, Units};
 
 /// Longest word that is kept of a parameter whose words are not all known.
-const MAX_WORD: usize = 32;
+pub const MAX_WORD: usize = 32;
 
 const PNG: &str = ".png";
 
