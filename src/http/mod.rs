@@ -20,6 +20,7 @@ mod listener;
 mod observe;
 mod openapi;
 mod openweathermap;
+mod page;
 mod pages;
 mod peer;
 mod problem;
@@ -58,6 +59,7 @@ use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
 use observe::Observers;
 use openweathermap::Dialect;
+use page::Page;
 use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
@@ -169,8 +171,9 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
+        // For whoever has no key yet, too: what follows is in memory and has no data.
+        .route("/", get(page::show).with_state(Arc::new(Page::home())))
         .with_state(cache)
-        // Anybody may read them, and as often as they like: they are in memory.
         .merge(documents);
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };

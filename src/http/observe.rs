@@ -249,6 +249,7 @@ fn route(request: &Request) -> &'static str {
         Some("/docs" | "/docs/") => "/docs",
         Some("/docs/{file}") => "/docs/{file}",
         Some("/openapi.json") => "/openapi.json",
+        Some("/") => "/",
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",
