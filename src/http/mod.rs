@@ -8,6 +8,7 @@ mod answer;
 mod attempts;
 mod coding;
 mod credentials;
+mod dashboard;
 mod data;
 mod direct;
 mod forward;
@@ -46,6 +47,7 @@ use crate::telemetry::Metrics;
 use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
+pub use dashboard::Watchers;
 use data::Terms;
 use direct::Direct;
 pub use direct::Routes;
@@ -57,7 +59,7 @@ use openweathermap::Dialect;
 use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
-pub use tls::{Tls, read_tls};
+pub use tls::{Handshakes, Tls, read_tls};
 
 /// How long a browser may remember what a preflight request allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);

@@ -217,6 +217,8 @@ pub(super) fn request_id(headers: &HeaderMap) -> HeaderValue {
 /// The template of the route. `MatchedPath` does not reach outside the router, so the router's layer looks it up.
 fn route(request: &Request) -> &'static str {
     match request.extensions().get::<MatchedPath>().map(MatchedPath::as_str) {
+        Some("/") => "/",
+        Some("/events") => "/events",
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",
