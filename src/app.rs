@@ -15,11 +15,13 @@ use crate::clock::Clock;
 use crate::config::{Config, Fault};
 use crate::credentials::Vault;
 use crate::demo::Simulation;
-use crate::http::{self, AdminState, BACKLOG, Exempt, Front, Guard, Limits, ServerConfig, WRITE_TIMEOUT, WrongTokens};
+use crate::http::{
+    self, AdminState, BACKLOG, Exempt, Front, Guard, Limits, ServerConfig, Tls, WRITE_TIMEOUT, Watchers, WrongTokens,
+};
 use crate::limits;
 use crate::reload::Reloading;
-use crate::store::{Advice, Notebook, Store};
-use crate::telemetry::{Metrics, Traces};
+use crate::store::{Advice, Notebook, Store, StoreConfig};
+use crate::telemetry::{CertificateReport, Metrics, Traces};
 use crate::upstream::{Keys, OpenWeatherMap, Upstream, UpstreamConfig, UpstreamError};
 
 /// Why the service does not start.
@@ -170,6 +172,19 @@ impl Asked {
     }
 }
 
+/// When the certificates end that the service shows, and those that it is shown by Redis.
+fn certificates(tls: Option<Tls>, store: &StoreConfig) -> Arc<dyn Fn() -> Vec<CertificateReport> + Send + Sync> {
+    let redis = match store {
+        StoreConfig::Redis(redis) => Some(redis.credentials.clone()),
+        StoreConfig::Memory | StoreConfig::Shared(_) => None,
+    };
+    Arc::new(move || {
+        let https = tls.as_ref().and_then(|tls| tls.handshakes.load().ends_at_secs);
+        let https = https.map(|ends_at_secs| CertificateReport { name: "https", ends_at_secs });
+        https.into_iter().chain(redis.iter().flat_map(|redis| redis.load().certificates())).collect()
+    })
+}
+
 /// A service that is ready to run.
 pub struct App {
     listeners: Listeners,
@@ -198,11 +213,13 @@ impl App {
         for warning in &config.warnings {
             tracing::warn!("{warning}");
         }
+        let certificates = certificates(config.server.tls.clone(), &config.store);
         let store = Store::start(config.store, clock.clone(), Arc::clone(&metrics));
         let keyring = config.keyring;
         let notes = Notebook { store, keyring, clock: clock.clone() };
         let limits = limits::Limits::new(notes.clone(), config.upstream.budget.max_replicas, Arc::clone(&metrics));
-        let guard = Guard::new(config.access, limits, clock);
+        let consumers = config.access.consumers.clone();
+        let guard = Guard::new(config.access, limits, clock.clone());
         let vault = Vault::start(notes.clone());
         // An error would mean that the store is gone, and it is held here.
         let _ = notes.store.state().wait_for(|state| *state != StoreState::Connecting).await;
@@ -228,6 +245,10 @@ impl App {
             stopping: stopping.clone(),
             files: reloading.clone(),
             upstream: Arc::new(move || upstream.report()),
+            consumers,
+            certificates,
+            clock,
+            watchers: Watchers::default(),
             started,
             wrong_tokens: WrongTokens::default(),
         };

@@ -129,6 +129,15 @@ pub fn check_dates(
     })
 }
 
+/// When the first of some certificates ends, Unix seconds; `None` if there is none, or none that can be read.
+pub fn ends_at(certificates: &[CertificateDer<'_>]) -> Option<u64> {
+    let end = |certificate| {
+        let (_, parsed) = parse_x509_certificate(certificate).ok()?;
+        u64::try_from(parsed.validity().not_after.timestamp()).ok()
+    };
+    certificates.iter().filter_map(|certificate| end(certificate)).min()
+}
+
 fn pem(setting: &'static str, path: &Path) -> Result<Vec<u8>, FileFault> {
     let shown = path.display();
     let bytes = read_regular(path).map_err(|error| FileFault::new(setting, format!("cannot read {shown}: {error}")))?;

@@ -54,7 +54,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
         "http",
         &["cache", "certificate", "clock", "consumers", "credentials", "limits", "reload", "telemetry", "weather"],
     ),
-    ("consumers", &["limits", "weather"]),
+    ("consumers", &["limits", "telemetry", "weather"]),
     ("cache", &["clock", "crypto", "store", "telemetry", "weather"]),
     ("credentials", &["crypto", "store"]),
     ("store", &["certificate", "clock", "crypto", "reload", "rights", "secret", "telemetry"]),

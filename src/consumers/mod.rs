@@ -11,12 +11,41 @@ use std::collections::hash_map::RandomState;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use file::{ConsumerFault, Entry, PER_MINUTE, entry, is_name, is_origin, parse, parse_moment};
 pub use key::{KeyDigest, NoRandomness, generate_key, is_well_formed};
 
 use crate::limits::Meter;
+use crate::telemetry::ConsumerEnds;
 use crate::weather::Caller;
+
+/// What ends sooner than this is to be seen to: 14 days, in which somebody has time for it.
+const SOON_MS: u64 = 14 * 86_400_000;
+
+/// How often a consumer has asked this replica since it started.
+#[derive(Debug, Default)]
+pub struct Asked {
+    admitted: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Asked {
+    /// One request was let in.
+    pub fn note_admitted(&self) {
+        self.admitted.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One was refused for the consumer's limit.
+    pub fn note_refused(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Requests that were let in, and those that were refused.
+    pub fn counts(&self) -> [u64; 2] {
+        [&self.admitted, &self.refused].map(|count| count.load(Ordering::Relaxed))
+    }
+}
 
 /// An app that may ask.
 pub struct Consumer {
@@ -26,8 +55,12 @@ pub struct Consumer {
     pub caller: Caller,
     /// Pages that may use its keys; all when empty.
     allow_origins: Vec<String>,
-    /// What it has asked.
+    /// What counts against its limit.
     pub meter: Arc<Meter>,
+    /// How often it has asked.
+    pub asked: Arc<Asked>,
+    /// When its last key ends, Unix milliseconds; `None` if it has one that does not.
+    pub ends_at_ms: Option<u64>,
 }
 
 /// Shows its name only.
@@ -83,7 +116,10 @@ impl Consumers {
             let meter = known.map(|known| Arc::clone(&known.meter));
             let meter = meter.unwrap_or_else(|| Meter::new(format!("consumer {}", entry.name), entry.per_minute));
             meter.set_per_minute(entry.per_minute);
+            let ends = entry.keys.iter().map(|key| key.expires_at_ms.unwrap_or(u64::MAX));
             let consumer = Arc::new(Consumer {
+                ends_at_ms: ends.max().filter(|end| *end < u64::MAX),
+                asked: known.map(|known| Arc::clone(&known.asked)).unwrap_or_default(),
                 caller: caller(&entry.name),
                 name: entry.name.into(),
                 allow_origins: entry.allow_origins,
@@ -113,6 +149,11 @@ impl Consumers {
         }
     }
 
+    /// Each of them, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Consumer> {
+        self.consumers.iter().map(|consumer| &**consumer)
+    }
+
     /// How many there are.
     pub fn len(&self) -> usize {
         self.consumers.len()
@@ -127,6 +168,15 @@ impl Consumers {
     /// with, which brings no key.
     pub fn any_names(&self, origin: &[u8]) -> bool {
         self.consumers.iter().any(|consumer| !consumer.allow_origins.is_empty() && consumer.allows(origin))
+    }
+
+    /// How many are soon without a key or are so already, and when the next one is.
+    pub fn ends(&self, now_ms: u64) -> ConsumerEnds {
+        let ends = || self.iter().filter_map(|consumer| consumer.ends_at_ms);
+        ConsumerEnds {
+            next_end_secs: ends().filter(|end| *end > now_ms).min().map(|end| end / 1_000),
+            ending: ends().filter(|end| *end <= now_ms.saturating_add(SOON_MS)).count(),
+        }
     }
 
     /// The next key to end after `now_ms`: whose, and when, in Unix milliseconds.

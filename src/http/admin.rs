@@ -1,5 +1,6 @@
-//! The operators' listener: health, metrics, status, purge; `credentials` are next door.
+//! The operators' listener: health, metrics, status, purge; `credentials` and the `dashboard` are next door.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Bytes;
@@ -13,19 +14,22 @@ use axum::routing::{get, post};
 use axum::{Extension, Router};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use subtle::ConstantTimeEq;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::attempts::WrongTokens;
 use super::credentials;
+use super::dashboard::{self, Watchers};
 use super::guard::{Peer, bearer};
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
+use crate::clock::Clock;
+use crate::consumers::Consumers;
 use crate::credentials::Vault;
 use crate::reload::{Live, Reloading};
-use crate::telemetry::{Metrics, UpstreamReport};
+use crate::telemetry::{CertificateReport, Metrics, UpstreamReport};
 use crate::weather::{Caller, Location};
 
 /// A purge names one place, a credential has 512 bytes at most; nothing longer belongs here.
@@ -48,6 +52,14 @@ pub struct AdminState {
     pub files: Reloading,
     /// How it stands with the upstream.
     pub upstream: Arc<dyn Fn() -> UpstreamReport + Send + Sync>,
+    /// Who has a key of its own, if anybody can have one.
+    pub consumers: Option<Live<Consumers>>,
+    /// When the certificates in use end.
+    pub certificates: Arc<dyn Fn() -> Vec<CertificateReport> + Send + Sync>,
+    /// Tells which of them have ended.
+    pub clock: Clock,
+    /// Who watches the dashboard.
+    pub watchers: Watchers,
     /// When the service started.
     pub started: Instant,
     /// Who has tried wrong tokens.
@@ -60,8 +72,13 @@ pub(super) fn routes(state: AdminState) -> Router {
         .route("/credentials", get(credentials::list))
         .route("/credentials/{*id}", get(credentials::look_up).put(credentials::put).delete(credentials::remove))
         .route_layer(from_fn_with_state(state.clone(), with_token));
+    let with_token_if_set = Router::new()
+        .route("/events", get(dashboard::events))
+        .route_layer(from_fn_with_state(state.clone(), with_token_if_set));
     Router::new()
         .merge(with_token)
+        .merge(with_token_if_set)
+        .route("/", get(dashboard::page))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -91,11 +108,18 @@ async fn metrics(State(state): State<AdminState>) -> Response {
     state.metrics.set_oldest_answer(state.cache.oldest_answer());
     state.metrics.set_keys(&state.cache.keys());
     state.metrics.set_files_refused(state.files.refused());
+    let consumers = state.consumers.as_ref().map(|consumers| consumers.load().ends(state.clock.now_ms()));
+    state.metrics.set_endings(&(state.certificates)(), consumers.unwrap_or_default());
     let open_metrics = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     ([(CONTENT_TYPE, open_metrics)], state.metrics.render()).into_response()
 }
 
 async fn status(State(state): State<AdminState>) -> Response {
+    ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(standing(&state))).into_response()
+}
+
+/// How everything stands, for operators.
+pub(super) fn standing(state: &AdminState) -> Value {
     let store_state = state.cache.store_state().borrow().clone();
     let store = match store_state {
         StoreState::Connecting => json!({"kind": state.cache.store_kind(), "state": "connecting"}),
@@ -105,7 +129,11 @@ async fn status(State(state): State<AdminState>) -> Response {
         }
     };
     let upstream = (state.upstream)();
-    let body = json!({
+    let now_secs = state.clock.now_ms() / 1_000;
+    let ends_in = |end| i64::try_from(end).unwrap_or(i64::MAX).saturating_sub_unsigned(now_secs);
+    let certificates: BTreeMap<_, _> =
+        (state.certificates)().into_iter().map(|report| (report.name, ends_in(report.ends_at_secs))).collect();
+    json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_secs": state.started.elapsed().as_secs(),
         "stopping": state.stopping.is_cancelled(),
@@ -114,9 +142,9 @@ async fn status(State(state): State<AdminState>) -> Response {
         "upstream": upstream,
         "keys": state.cache.keys(),
         "files": state.files.states(),
+        "certificates_end_in_secs": certificates,
         "oldest_answer_age_secs": state.cache.oldest_answer().as_secs(),
-    });
-    ([(CACHE_CONTROL, HeaderValue::from_static("no-store"))], Json(body)).into_response()
+    })
 }
 
 /// Exactly one of the two.
@@ -145,6 +173,19 @@ async fn purge(State(state): State<AdminState>, body: Result<Bytes, BytesRejecti
     };
     tracing::info!(all = purge.all.is_some(), "purged by an operator");
     Ok(Json(answer).into_response())
+}
+
+/// The same if there is a token; else everybody, as far as they reach the listener.
+async fn with_token_if_set(
+    state: State<AdminState>,
+    peer: Extension<Peer>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    if state.token.is_none() {
+        return Ok(next.run(request).await);
+    }
+    with_token(state, peer, request, next).await
 }
 
 /// Lets only those through who have the token. Compares in constant time: how long it takes says nothing about the token.

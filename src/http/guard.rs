@@ -226,7 +226,11 @@ pub(super) fn bearer(authorization: &[u8]) -> Option<&[u8]> {
 impl Who {
     /// The limit lets it in.
     fn granted(self, standing: Option<Standing>) -> Result<Admitted, Box<Rejected>> {
-        let asker = Asker { consumer: self.consumer.map(|consumer| Arc::clone(&consumer.name)), standing };
+        let consumer = self.consumer.map(|consumer| {
+            consumer.asked.note_admitted();
+            Arc::clone(&consumer.name)
+        });
+        let asker = Asker { consumer, standing };
         match self.refused {
             None => Ok(Admitted { caller: self.caller, asker }),
             Some(problem) => Err(Box::new(Rejected { problem, asker })),
@@ -234,7 +238,10 @@ impl Who {
     }
 
     fn over_limit(self, retry_after: Duration, standing: Standing) -> Box<Rejected> {
-        let consumer = self.consumer.map(|consumer| Arc::clone(&consumer.name));
+        let consumer = self.consumer.map(|consumer| {
+            consumer.asked.note_refused();
+            Arc::clone(&consumer.name)
+        });
         let asker = Asker { consumer, standing: Some(standing) };
         Box::new(Rejected { problem: Problem::over_limit(retry_after), asker })
     }

@@ -9,6 +9,7 @@ mod attempts;
 mod card;
 mod coding;
 mod credentials;
+mod dashboard;
 mod data;
 mod direct;
 mod docs;
@@ -50,6 +51,7 @@ use crate::telemetry::{Metrics, Traces};
 use crate::weather::{ENDPOINTS, LOCATION};
 pub use admin::AdminState;
 pub use attempts::WrongTokens;
+pub use dashboard::Watchers;
 use data::Terms;
 use direct::Direct;
 pub use direct::Routes;
@@ -63,7 +65,7 @@ use page::Page;
 use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
-pub use tls::{Tls, read_tls};
+pub use tls::{Handshakes, Tls, read_tls};
 
 /// How long a browser may remember what a preflight request allowed.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(3_600);

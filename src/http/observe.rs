@@ -250,6 +250,7 @@ fn route(request: &Request) -> &'static str {
         Some("/docs/{file}") => "/docs/{file}",
         Some("/openapi.json") => "/openapi.json",
         Some("/") => "/",
+        Some("/events") => "/events",
         Some("/livez") => "/livez",
         Some("/readyz") => "/readyz",
         Some("/metrics") => "/metrics",

@@ -123,6 +123,11 @@ impl Problem {
         Self::new(StatusCode::TOO_MANY_REQUESTS, "rate-limited", "Rate limited", detail).retry_after(retry_after)
     }
 
+    pub(super) fn too_many_watchers() -> Self {
+        let detail = "as many dashboards are open as may be at once; close one, and try again";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many dashboards", detail).retry_after(SHORT_WAIT)
+    }
+
     pub(super) fn admin_token_not_set() -> Self {
         let detail = "changing state is off: set admin.token_file to turn it on";
         Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)

@@ -8,7 +8,7 @@ use rustls::server::NoServerSessionStorage;
 use rustls::sign::SingleCertAndKey;
 use rustls::version::{TLS12, TLS13};
 
-use crate::certificate::{FileFault, PairFiles};
+use crate::certificate::{FileFault, PairFiles, ends_at};
 use crate::reload::{Live, Reading, fingerprint};
 
 /// HTTP/2 and HTTP/1.1 as they are called in a handshake (RFC 7301; RFC 9113, section 3.2), the better one first.
@@ -19,9 +19,18 @@ const HTTP_1_1: &[u8] = b"http/1.1";
 #[derive(Debug, Clone)]
 pub struct Tls {
     /// What each new handshake is made with.
-    pub handshakes: Live<rustls::ServerConfig>,
+    pub handshakes: Live<Handshakes>,
     /// Where the certificate and its key are kept.
     pub files: PairFiles,
+}
+
+/// What handshakes are made with.
+#[derive(Debug)]
+pub struct Handshakes {
+    /// The certificate, and all else.
+    pub config: Arc<rustls::ServerConfig>,
+    /// When the certificate ends, Unix seconds.
+    pub ends_at_secs: Option<u64>,
 }
 
 /// Reads the certificate and its key as they are now and makes of them what handshakes need: TLS 1.3 and 1.2, HTTP/2 and
@@ -30,10 +39,11 @@ pub struct Tls {
 ///
 /// # Errors
 /// Every fault of the two files; see [`PairFiles::read`].
-pub fn read_tls(files: &PairFiles, now: SystemTime) -> Result<Reading<rustls::ServerConfig>, Vec<FileFault>> {
+pub fn read_tls(files: &PairFiles, now: SystemTime) -> Result<Reading<Handshakes>, Vec<FileFault>> {
     let pair = files.read(now)?;
     // A certificate has one key, so that need not be told apart.
     let fingerprint = fingerprint(pair.cert.iter().map(|certificate| certificate.as_ref()));
+    let ends_at_secs = ends_at(pair.cert.get(..1).unwrap_or_default());
     let unusable = |error: rustls::Error| vec![FileFault::new(files.settings[0], error.to_string())];
     let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_protocol_versions(&[&TLS13, &TLS12])
@@ -44,5 +54,5 @@ pub fn read_tls(files: &PairFiles, now: SystemTime) -> Result<Reading<rustls::Se
     config.ticketer = ring::Ticketer::new().map_err(unusable)?;
     // A ticket is kept by the caller. What we would keep for callers, they could fill.
     config.session_storage = Arc::new(NoServerSessionStorage {});
-    Ok(Reading { value: config, fingerprint })
+    Ok(Reading { value: Handshakes { config: Arc::new(config), ends_at_secs }, fingerprint })
 }

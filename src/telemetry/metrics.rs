@@ -3,7 +3,6 @@
 //! Labels have few values and never a location, a key, an address or a caller.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -11,14 +10,16 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::connections::ConnectionCounts;
+use super::endings::EndingGauges;
 use super::housekeeping::HousekeepingGauges;
-use super::{KeyReport, TraceCounts, UpstreamReport};
+use super::upstream::{UpstreamMetrics, durations};
+use super::{CertificateReport, ConsumerEnds, KeyReport, TraceCounts};
 
-type Labels<const N: usize> = [(&'static str, &'static str); N];
+pub(super) type Labels<const N: usize> = [(&'static str, &'static str); N];
 
 /// The data route's template.
 const WEATHER: &str = "/weather/{location}";
@@ -68,18 +69,11 @@ pub struct Metrics {
     store_failures: Family<Labels<2>, Counter>,
     store_up: Gauge,
     unopened: Family<Labels<1>, Counter>,
-    upstream_calls: Family<Labels<1>, Counter>,
-    upstream_duration: Histogram,
-    upstream_retries: Counter,
-    permits_refused: Family<Labels<1>, Counter>,
-    budget_left: Family<Labels<1>, Gauge>,
-    budget_limit: Family<Labels<1>, Gauge>,
-    breaker: Family<Labels<1>, Gauge>,
-    paused: Family<Labels<1>, Gauge>,
-    adaptive_factor: Gauge<f64, AtomicU64>,
+    pub(super) upstream: UpstreamMetrics,
     oldest_answer: Gauge,
     limit_reservations: Family<Labels<1>, Counter>,
-    housekeeping: HousekeepingGauges,
+    pub(super) housekeeping: HousekeepingGauges,
+    endings: EndingGauges,
     pub(super) connections: ConnectionCounts,
     traces: TraceCounts,
 }
@@ -87,37 +81,28 @@ pub struct Metrics {
 impl Metrics {
     /// An empty set.
     pub fn new() -> Arc<Self> {
-        // 0.1 ms to 13 s.
-        let histogram = || Histogram::new(exponential_buckets(0.0001, 2.0, 18));
         let (requests, answers) = (Family::default(), Family::default());
         let mut metrics = Self {
             registry: Registry::with_prefix("stratus"),
             frequent: Frequent::of(&requests, &answers),
             requests,
-            request_duration: histogram(),
+            request_duration: durations(),
             in_flight: Gauge::default(),
             answers,
             not_answered: Family::default(),
             loads: Family::default(),
-            load_duration: histogram(),
+            load_duration: durations(),
             waiting: Gauge::default(),
             memory_entries: Gauge::default(),
             memory_bytes: Gauge::default(),
             store_failures: Family::default(),
             store_up: Gauge::default(),
             unopened: Family::default(),
-            upstream_calls: Family::default(),
-            upstream_duration: histogram(),
-            upstream_retries: Counter::default(),
-            permits_refused: Family::default(),
-            budget_left: Family::default(),
-            budget_limit: Family::default(),
-            breaker: Family::default(),
-            paused: Family::default(),
-            adaptive_factor: Gauge::default(),
+            upstream: UpstreamMetrics::default(),
             oldest_answer: Gauge::default(),
             limit_reservations: Family::default(),
             housekeeping: HousekeepingGauges::default(),
+            endings: EndingGauges::default(),
             connections: ConnectionCounts::default(),
             traces: TraceCounts::default(),
         };
@@ -175,50 +160,7 @@ impl Metrics {
         );
         registry.register("store_up", "1 while the store can be used", self.store_up.clone());
         registry.register("records_not_opened", "Sealed records that did not open, by reason", self.unopened.clone());
-        registry.register("upstream_calls", "Calls to the upstream, by outcome", self.upstream_calls.clone());
-        registry.register_with_unit(
-            "upstream_call_duration",
-            "Time of a call to the upstream",
-            Unit::Seconds,
-            self.upstream_duration.clone(),
-        );
-        self.register_guards();
-    }
-
-    /// What stands before the upstream.
-    fn register_guards(&mut self) {
-        let registry = &mut self.registry;
-        registry.register("upstream_retries", "Calls that were a second attempt", self.upstream_retries.clone());
-        registry.register(
-            "upstream_permits_refused",
-            "Calls that were not made for lack of budget, by reason: minute, day, month, share, reserved, rare",
-            self.permits_refused.clone(),
-        );
-        registry.register(
-            "upstream_budget_left",
-            "Calls that are left to the fleet, by window, as far as this replica knows",
-            self.budget_left.clone(),
-        );
-        registry.register(
-            "upstream_budget_limit",
-            "Calls that the fleet may make, by window",
-            self.budget_limit.clone(),
-        );
-        registry.register(
-            "upstream_breaker_state",
-            "1 for the state that the breaker is in: admitting, rejecting, probing",
-            self.breaker.clone(),
-        );
-        registry.register(
-            "upstream_paused",
-            "1 while the upstream is not called, by reason: failing, rate_limited, key_rejected",
-            self.paused.clone(),
-        );
-        registry.register(
-            "upstream_adaptive_factor",
-            "By how much more a renewal has to be worth than when there are calls enough",
-            self.adaptive_factor.clone(),
-        );
+        self.upstream.register(registry);
         registry.register_with_unit(
             "cache_oldest_answer_age",
             "Age of the oldest answer given in the last minute or two that could not be renewed in time",
@@ -231,6 +173,7 @@ impl Metrics {
             self.limit_reservations.clone(),
         );
         self.housekeeping.register(registry);
+        self.endings.register(registry);
         self.connections.register(registry);
         self.traces.register(registry);
         let version = [("version", env!("CARGO_PKG_VERSION"))];
@@ -313,42 +256,9 @@ impl Metrics {
         self.unopened.get_or_create(&[("reason", reason)]).inc();
     }
 
-    /// A call to the upstream ended.
-    pub fn upstream_called(&self, outcome: &'static str, took: Duration) {
-        self.upstream_calls.get_or_create(&[("outcome", outcome)]).inc();
-        self.upstream_duration.observe(took.as_secs_f64());
-    }
-
-    /// A call was repeated.
-    pub fn upstream_retried(&self) {
-        self.upstream_retries.inc();
-    }
-
-    /// A call was not made for lack of budget.
-    pub fn permit_refused(&self, reason: &'static str) {
-        self.permits_refused.get_or_create(&[("reason", reason)]).inc();
-    }
-
     /// Requests of a caller's limit were to be reserved in the store: `granted`, `partly`, `none` or `away`.
     pub fn limit_reserved(&self, outcome: &'static str) {
         self.limit_reservations.get_or_create(&[("outcome", outcome)]).inc();
-    }
-
-    /// How it stands with the upstream now.
-    pub fn set_upstream(&self, report: &UpstreamReport) {
-        let gauge = |value| i64::try_from(value).unwrap_or(i64::MAX);
-        for (window, calls) in report.windows() {
-            self.budget_left.get_or_create(&[("window", window)]).set(gauge(calls.left));
-            self.budget_limit.get_or_create(&[("window", window)]).set(gauge(calls.limit));
-        }
-        for state in ["admitting", "rejecting", "probing"] {
-            self.breaker.get_or_create(&[("state", state)]).set(i64::from(report.breaker.state == state));
-        }
-        for reason in ["failing", "rate_limited", "key_rejected"] {
-            self.paused.get_or_create(&[("reason", reason)]).set(i64::from(report.breaker.reason == Some(reason)));
-        }
-        self.adaptive_factor.set(report.adaptive_factor);
-        self.housekeeping.set_credentials(&report.credentials);
     }
 
     /// Age of the oldest answer of late that could not be renewed in time.
@@ -369,6 +279,11 @@ impl Metrics {
     /// What becomes of the spans of traces.
     pub fn traces(&self) -> TraceCounts {
         self.traces.clone()
+    }
+
+    /// When certificates end, and when consumers are without a key.
+    pub fn set_endings(&self, certificates: &[CertificateReport], consumers: ConsumerEnds) {
+        self.endings.set(certificates, consumers);
     }
 
     /// Everything in the OpenMetrics text format.

@@ -94,3 +94,21 @@ pub struct KeyReport {
     /// Seconds until the last record ends that any replica has sealed or opened with it; 0 if there is none any more.
     pub last_record_ends_in_secs: u64,
 }
+
+/// A certificate that is in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CertificateReport {
+    /// Which one: `https`, `redis_client`, `redis_authority` or `redis_server`.
+    pub name: &'static str,
+    /// When it ends, Unix seconds.
+    pub ends_at_secs: u64,
+}
+
+/// When consumers are without a key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ConsumerEnds {
+    /// The next end of a consumer's last key, Unix seconds; `None` if none of them ends.
+    pub next_end_secs: Option<u64>,
+    /// How many consumers' last keys end soon, or have ended.
+    pub ending: usize,
+}

@@ -224,7 +224,7 @@ async fn handshake(tls: &Tls, stream: TcpStream, limits: &Limits) -> Result<Box<
         let _ = refuse_plain(&mut stream).await;
         return Err(Closed::NotTls);
     }
-    let shaken = TlsAcceptor::from(tls.handshakes.get()).accept(stream).await;
+    let shaken = TlsAcceptor::from(Arc::clone(&tls.handshakes.load().config)).accept(stream).await;
     shaken.map(Box::new).map_err(Closed::HandshakeFailed)
 }
 

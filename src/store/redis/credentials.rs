@@ -5,6 +5,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use rustls::crypto::ring;
@@ -14,9 +15,10 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::certificate::{FileFault, PairFiles, certificates, check_dates};
+use crate::certificate::{FileFault, PairFiles, certificates, check_dates, ends_at};
 use crate::reload::{Reading, fingerprint};
 use crate::secret::Secret;
+use crate::telemetry::CertificateReport;
 
 const CA_FILE: &str = "redis.ca_file";
 
@@ -36,6 +38,10 @@ pub struct Credentials {
     pub(super) password: SecretString,
     pub(super) tls: Arc<ClientConfig>,
     authorities: Vec<CertificateDer<'static>>,
+    /// When our own certificate ends, Unix seconds.
+    client_ends_at: Option<u64>,
+    /// The same of the certificate that Redis showed last; 0 if it has not shown one yet.
+    server_ends_at: AtomicU64,
 }
 
 impl fmt::Debug for Credentials {
@@ -67,8 +73,30 @@ impl Credentials {
         let chain = identity.as_ref().map(|identity| identity.cert.as_slice()).unwrap_or_default();
         let certificates = authorities.iter().chain(chain).map(|certificate| certificate.as_ref());
         let fingerprint = fingerprint([password.expose_secret().as_bytes()].into_iter().chain(certificates));
+        let client_ends_at = ends_at(chain.get(..1).unwrap_or_default());
         let tls = Arc::new(client_config(authorities.clone(), identity)?);
-        Ok(Reading { value: Self { password, tls, authorities }, fingerprint })
+        let server_ends_at = AtomicU64::default();
+        Ok(Reading { value: Self { password, tls, authorities, client_ends_at, server_ends_at }, fingerprint })
+    }
+
+    /// Redis has shown this certificate, with those of its authorities after it.
+    pub(super) fn note_server(&self, shown: &[CertificateDer<'_>]) {
+        if let Some(end) = ends_at(shown.get(..1).unwrap_or_default()) {
+            self.server_ends_at.store(end, Ordering::Relaxed);
+        }
+    }
+
+    /// When the certificates end that connections to Redis need.
+    pub fn certificates(&self) -> Vec<CertificateReport> {
+        let server = Some(self.server_ends_at.load(Ordering::Relaxed)).filter(|end| *end > 0);
+        [
+            ("redis_client", self.client_ends_at),
+            ("redis_authority", ends_at(&self.authorities)),
+            ("redis_server", server),
+        ]
+        .into_iter()
+        .filter_map(|(name, end)| Some(CertificateReport { name, ends_at_secs: end? }))
+        .collect()
     }
 
     /// Whether whoever `other` takes for Redis may be taken for Redis with these, too.

@@ -122,5 +122,7 @@ async fn handshake(host: &str, address: SocketAddr, credentials: &Credentials) -
     #[cfg(target_os = "linux")]
     SockRef::from(&stream).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    TlsConnector::from(Arc::clone(&credentials.tls)).connect(name, stream).await
+    let stream = TlsConnector::from(Arc::clone(&credentials.tls)).connect(name, stream).await?;
+    credentials.note_server(stream.get_ref().1.peer_certificates().unwrap_or_default());
+    Ok(stream)
 }
