@@ -1,7 +1,7 @@
 //! A load: ask the source, once in the fleet, and keep what it says.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,23 +40,9 @@ pub(super) struct Called {
 }
 
 impl Inner {
-    pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, Failure> {
-        let began = Instant::now();
-        let unended = Unended(&self.metrics);
-        let called = self.load_in_turn(&query, wish).await;
-        std::mem::forget(unended);
-        let outcome = match &called {
-            Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
-            Ok(_) => "found",
-            Err(_) => "failed",
-        };
-        self.metrics.load_ended(outcome, began.elapsed());
-        called
-    }
-
     /// Loads when it is this replica's turn, and takes what another has brought when it is not.
-    async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, Failure> {
-        let held = if wish.purpose == Purpose::Ahead { &self.held_ahead } else { &self.held };
+    pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, Failure> {
+        let (query, held) = (&*query, self.held(wish.purpose));
         if let Some(failure) = held.holds(query, self.clock.instant()) {
             return Err(failure);
         }
@@ -169,11 +155,12 @@ impl Inner {
     }
 }
 
-/// A load that has not ended: dropped with it (a panic, or its runtime ended), it is counted as lost, also if nobody waits.
-struct Unended<'a>(&'a Metrics);
-
-impl Drop for Unended<'_> {
-    fn drop(&mut self) {
-        self.0.load_lost();
+/// Counts a load that has ended: `None` was lost (a panic, or its runtime ended), whether or not anybody waited for it.
+pub(super) fn count(metrics: &Metrics, called: Option<&Result<Called, Failure>>, took: Duration) {
+    match called {
+        Some(Ok(Called { origin: Origin::Source { .. }, .. })) => metrics.load_ended("done", took),
+        Some(Ok(_)) => metrics.load_ended("found", took),
+        Some(Err(_)) => metrics.load_ended("failed", took),
+        None => metrics.load_lost(),
     }
 }
