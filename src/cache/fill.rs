@@ -1,7 +1,7 @@
 //! A load: ask the source, once in the fleet, and keep what it says.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -40,20 +40,12 @@ pub(super) struct Called {
 }
 
 impl Inner {
+    /// Loads, and says in the load's span what came of it.
     pub(super) async fn load(self: Arc<Self>, query: Arc<Query>, wish: Wish) -> Result<Called, Failure> {
-        let began = Instant::now();
-        let unended = Unended(&self.metrics);
         let called = self.load_in_turn(&query, wish).await;
-        std::mem::forget(unended);
-        let outcome = match &called {
-            Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
-            Ok(_) => "found",
-            Err(_) => "failed",
-        };
-        self.metrics.load_ended(outcome, began.elapsed());
         let span = trace::current();
         span.set("stratus.load.purpose", wish.purpose.as_str());
-        span.set("stratus.load.outcome", outcome);
+        span.set("stratus.load.outcome", outcome(&called));
         if let Err(failure) = &called {
             span.fail(failure.error.as_str());
         }
@@ -62,7 +54,7 @@ impl Inner {
 
     /// Loads when it is this replica's turn, and takes what another has brought when it is not.
     async fn load_in_turn(&self, query: &Query, wish: Wish) -> Result<Called, Failure> {
-        let held = if wish.purpose == Purpose::Ahead { &self.held_ahead } else { &self.held };
+        let held = self.held(wish.purpose);
         if let Some(failure) = held.holds(query, self.clock.instant()) {
             return Err(failure);
         }
@@ -184,11 +176,19 @@ impl Inner {
     }
 }
 
-/// A load that has not ended: dropped with it (a panic, or its runtime ended), it is counted as lost, also if nobody waits.
-struct Unended<'a>(&'a Metrics);
+/// Counts a load that has ended: `None` was lost (a panic, or its runtime ended), whether or not anybody waited for it.
+pub(super) fn count(metrics: &Metrics, called: Option<&Result<Called, Failure>>, took: Duration) {
+    match called {
+        Some(called) => metrics.load_ended(outcome(called), took),
+        None => metrics.load_lost(),
+    }
+}
 
-impl Drop for Unended<'_> {
-    fn drop(&mut self) {
-        self.0.load_lost();
+/// The word for how a load ended, in metrics and traces.
+fn outcome(called: &Result<Called, Failure>) -> &'static str {
+    match called {
+        Ok(Called { origin: Origin::Source { .. }, .. }) => "done",
+        Ok(_) => "found",
+        Err(_) => "failed",
     }
 }

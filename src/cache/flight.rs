@@ -17,6 +17,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::Shared;
@@ -30,18 +31,22 @@ pub(super) type Load<T> = Shared<Pin<Box<dyn Future<Output = Option<T>> + Send>>
 /// Each with what the spans of those who join it link to.
 type List<T> = HashMap<Arc<Query>, (Load<T>, Link)>;
 type Loads<T> = Mutex<List<T>>;
+/// Is told what came of a load, `None` if it was lost, and how long it took.
+type Ended<T> = Arc<dyn Fn(Option<&T>, Duration) + Send + Sync>;
 
 /// The loads that are under way.
-#[derive(Debug)]
 pub(super) struct Flights<T: Clone> {
     loads: Arc<Loads<T>>,
     /// What their spans are called.
     name: &'static str,
+    ended: Ended<T>,
 }
 
 impl<T: Clone + Send + Sync + 'static> Flights<T> {
-    pub(super) fn new(name: &'static str) -> Self {
-        Self { loads: Arc::new(Mutex::new(HashMap::new())), name }
+    /// None yet; their spans are called `name`. `ended` is told of each when it is off the list: whoever learns of its end
+    /// there can start the next one.
+    pub(super) fn new(name: &'static str, ended: impl Fn(Option<&T>, Duration) + Send + Sync + 'static) -> Self {
+        Self { loads: Arc::default(), name, ended: Arc::new(ended) }
     }
 
     /// Joins the load of `query`, or starts it with `load`; also whether it was somebody else's. The load goes on whether
@@ -62,14 +67,20 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         (flight, false)
     }
 
-    /// Starts the load of `query`, unless it is under way already or `limit` others are.
-    pub(super) fn begin<F>(&self, query: &Arc<Query>, limit: usize, load: impl FnOnce() -> F)
-    where
+    /// Starts the load of `query`, unless it is under way already or `limit` others are, or it is not `due`. That is asked
+    /// when none is under way: what the last one has left behind is known then.
+    pub(super) fn begin<F>(
+        &self,
+        query: &Arc<Query>,
+        limit: usize,
+        due: impl FnOnce() -> bool,
+        load: impl FnOnce() -> F,
+    ) where
         F: Future<Output = T> + Send + 'static,
     {
         let launch = {
             let mut loads = lock(&self.loads);
-            if loads.len() >= limit || loads.contains_key(query) {
+            if loads.len() >= limit || loads.contains_key(query) || !due() {
                 return;
             }
             self.announce(&mut loads, query, trace::behind(self.name)).1
@@ -87,7 +98,9 @@ impl<T: Clone + Send + Sync + 'static> Flights<T> {
         let (result, flight) = oneshot::channel();
         let flight = flight.map(Result::ok).boxed().shared();
         loads.insert(Arc::clone(query), (flight.clone(), span.link()));
-        let landing = Landing { loads: Arc::clone(&self.loads), query: Arc::clone(query) };
+        let ended = Some(Arc::clone(&self.ended));
+        let landing =
+            Landing { loads: Arc::clone(&self.loads), query: Arc::clone(query), began: Instant::now(), ended };
         (flight, Launch { landing, result, span })
     }
 }
@@ -109,7 +122,7 @@ impl<T: Clone + Send + Sync + 'static> Launch<T> {
         tokio::spawn(async move {
             let loaded = span.during(load).await;
             // Off the list before anybody learns of it: who comes after that starts anew.
-            drop(landing);
+            landing.end(&loaded);
             // Nobody may be waiting any more.
             let _ = result.send(loaded);
         });
@@ -120,11 +133,28 @@ impl<T: Clone + Send + Sync + 'static> Launch<T> {
 struct Landing<T: Clone> {
     loads: Arc<Loads<T>>,
     query: Arc<Query>,
+    began: Instant,
+    /// `None` once it has been told.
+    ended: Option<Ended<T>>,
+}
+
+impl<T: Clone> Landing<T> {
+    fn end(mut self, loaded: &T) {
+        self.land(Some(loaded));
+    }
+
+    fn land(&mut self, loaded: Option<&T>) {
+        // Only once: after that another flight may be on the list.
+        if let Some(ended) = self.ended.take() {
+            lock(&self.loads).remove(&self.query);
+            ended(loaded, self.began.elapsed());
+        }
+    }
 }
 
 impl<T: Clone> Drop for Landing<T> {
     fn drop(&mut self) {
-        lock(&self.loads).remove(&self.query);
+        self.land(None);
     }
 }
 
@@ -181,7 +211,7 @@ mod tests {
 
     #[tokio::test]
     async fn many_callers_share_one_load() {
-        let (flights, query) = (Flights::new("cache.load"), query());
+        let (flights, query) = (Flights::new("cache.load", |_, _| ()), query());
         let (loads, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let callers: Vec<_> = (0..50)
             .map(|_| {
@@ -202,7 +232,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_load_goes_on_when_its_caller_leaves_and_a_panic_frees_the_key() {
-        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
+        let (flights, query) = (Flights::<u8>::new("cache.load", |_, _| ()), query());
         let (go, done) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (caller, _) = {
             let (go, done) = (Arc::clone(&go), Arc::clone(&done));
@@ -223,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_load_whose_runtime_ends_is_lost_to_those_who_wait_elsewhere_and_frees_the_key() {
-        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
+        let (flights, query) = (Flights::<u8>::new("cache.load", |_, _| ()), query());
         let runtime = || tokio::runtime::Builder::new_current_thread().build().unwrap();
         let (leading, following) = (runtime(), runtime());
         let never = || flights.join(&query, std::future::pending::<u8>);
@@ -238,19 +268,37 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_background_load_is_begun_once_and_only_below_the_limit() {
-        let (flights, query) = (Flights::<u8>::new("cache.load"), query());
+    async fn a_background_load_is_begun_once_and_only_below_the_limit_and_when_it_is_due() {
+        let (flights, query) = (Flights::<u8>::new("cache.load", |_, _| ()), query());
         let begun = Arc::new(AtomicUsize::new(0));
-        let begin = |limit| {
+        let begin = |limit, due| {
             let begun = Arc::clone(&begun);
-            flights.begin(&query, limit, move || {
+            let load = move || {
                 begun.fetch_add(1, Ordering::SeqCst);
                 std::future::pending()
-            });
+            };
+            flights.begin(&query, limit, || due, load);
             lock(&flights.loads).len()
         };
-        assert_eq!((begin(0), begin(1), begin(2)), (0, 1, 1));
+        assert_eq!((begin(0, true), begin(1, false), begin(1, true), begin(2, true)), (0, 0, 1, 1));
         assert_eq!(begun.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn whoever_is_told_of_a_loads_end_can_start_the_next_one() {
+        let (told, mut heard) = tokio::sync::mpsc::unbounded_channel();
+        let flights = Arc::new_cyclic(|flights: &std::sync::Weak<Flights<u8>>| {
+            let flights = std::sync::Weak::clone(flights);
+            Flights::new("cache.load", move |loaded: Option<&u8>, _| {
+                let flights = flights.upgrade().unwrap();
+                told.send((loaded.copied(), lock(&flights.loads).len())).unwrap();
+            })
+        });
+        let query = query();
+        flights.begin(&query, 1, || true, || async { 1 });
+        assert_eq!(heard.recv().await, Some((Some(1), 0)));
+        flights.begin(&query, 1, || true, || async { panic!("lost") });
+        assert_eq!(heard.recv().await, Some((None, 0)));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Inner;
 use super::answer::{Answer, GetError, MEMORY, Origin};
+use super::backoff::BackOff;
 use super::fill::Wish;
 use super::freshness::Freshness;
 use super::hot::Generation;
@@ -53,13 +54,17 @@ impl Inner {
 
     /// Whether a call for `query`, of which there is this copy, can be had now and is the best use of it.
     fn is_worth_asking(&self, query: &Query, copy: &Record, purpose: Purpose) -> bool {
-        let held = match purpose {
+        copy.is_worth_renewing(self.source.thrift(), self.clock.now_ms())
+            && self.held(purpose).holds(query, self.clock.instant()).is_none()
+            && self.source.refusal(purpose).is_none()
+    }
+
+    /// The questions that are not put for this purpose for a while.
+    pub(super) fn held(&self, purpose: Purpose) -> &BackOff {
+        match purpose {
             Purpose::Ahead => &self.held_ahead,
             Purpose::Renewal | Purpose::Miss(_) => &self.held,
-        };
-        copy.is_worth_renewing(self.source.thrift(), self.clock.now_ms())
-            && held.holds(query, self.clock.instant()).is_none()
-            && self.source.refusal(purpose).is_none()
+        }
     }
 
     /// Waits for the lookup, as long as a caller may and among as many as may.
@@ -206,6 +211,8 @@ impl Inner {
     fn begin(self: &Arc<Self>, query: &Query, copy: &Record, purpose: Purpose) {
         let (inner, query) = (Arc::clone(self), Arc::new(query.clone()));
         let wish = Wish::newer_than(copy, purpose);
-        self.calls.begin(&query, MAX_RENEWALS, || inner.load(Arc::clone(&query), wish));
+        // A load may have failed since the caller looked, and its pause has begun.
+        let due = || self.held(purpose).holds(&query, self.clock.instant()).is_none();
+        self.calls.begin(&query, MAX_RENEWALS, due, || inner.load(Arc::clone(&query), wish));
     }
 }

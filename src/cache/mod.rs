@@ -98,7 +98,7 @@ struct Inner {
 impl Cache {
     /// Puts it together; needs a Tokio runtime.
     pub fn start(config: CacheConfig, notes: Notebook, source: Arc<dyn Source>, metrics: Arc<Metrics>) -> Self {
-        let clock = notes.clock.clone();
+        let (clock, counts) = (notes.clock.clone(), Arc::clone(&metrics));
         let inner = Arc::new(Inner {
             hot: Hot::new(config.memory_max_bytes),
             shelf: Arc::new(Shelf::new(config.policy, notes, Arc::clone(&metrics))),
@@ -108,8 +108,8 @@ impl Cache {
             load_timeout: config.load_timeout,
             wait_timeout: config.wait_timeout,
             waiting: WaitingRoom::new(config.max_waiters),
-            lookups: Flights::new("cache.lookup"),
-            calls: Flights::new("cache.load"),
+            lookups: Flights::new("cache.lookup", |_, _| ()),
+            calls: Flights::new("cache.load", move |called, took| fill::count(&counts, called, took)),
             held: BackOff::new(),
             held_ahead: BackOff::new(),
             oldest: Oldest::default(),
