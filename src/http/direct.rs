@@ -198,6 +198,7 @@ impl Direct {
         if guard.requires_key() {
             vary_by_key(&mut always);
         }
+        answer::vary_in_one_line(&mut always);
         let mut theirs = always.clone();
         if any_origin {
             theirs.extend(openweathermap::CORS);
@@ -205,6 +206,7 @@ impl Direct {
         let (own, openweathermap) = (Headers::new(always), Headers::new(theirs));
         let mut weather = own.constant.clone();
         card::vary(WEATHER, &mut weather);
+        answer::vary_in_one_line(&mut weather);
         Self { guard, cache, metrics, own, openweathermap, weather, any_origin }
     }
 
