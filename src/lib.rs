@@ -25,8 +25,8 @@
 //!    That a place is unknown is an answer, too.
 //! 8. Did the upstream fail, or was there no call for this? A copy that is not dead yet is given, marked stale; else a typed
 //!    error.
-//! 9. [`http`] `answer` and `problem` turn the answer or the error into status, headers and bytes; on OpenWeatherMap's paths
-//!    `openweathermap` tells errors in its words.
+//! 9. [`http`] `answer` and `problem` turn the answer or the error into status, headers and bytes, and `card` the weather into
+//!    a few lines of text for who likes that better; on OpenWeatherMap's paths `openweathermap` tells errors in its words.
 //!
 //! # Who knows whom
 //!

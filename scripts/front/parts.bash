@@ -31,10 +31,10 @@ take_ports() {
 guide() {
   awk -v begin="\`\`\`$1" -v number="$2" '$0 == begin { on = ++found == number; next } /^```/ { on = 0 } on' "$GUIDE" |
     sed "s|127.0.0.1:3000|127.0.0.1:${port[stratus]}|; s|\"3000\"|\"${port[stratus]}\"|
-      s|listen 8080|listen 127.0.0.1:${port[nginx]}|; s|/var/cache/nginx/weather|$work/nginx/guide|"
+      s|listen 8080|listen 127.0.0.1:${port[nginx]}|; s|listen 8081|listen 127.0.0.1:${port[forms]}|; s|/var/cache/nginx/weather|$work/nginx/guide|"
 }
 
-# Besides the one of the guide there are two nginx with a line more, which the guide advises against. Weather is in files
+# Besides the two of the guide there are two nginx with a line more, which the guide advises against. Weather is in files
 # that this script writes; a place whose name begins with "clock" has the time of each answer in it.
 write_nginx() {
   mkdir -p "$work/nginx" "$work/weather"
@@ -63,6 +63,7 @@ http {
         location @unknown { return 404 '{"cod":"404","message":"city not found"}'; }
     }
 $(guide nginx 1)
+$(guide nginx 2)
     proxy_cache_path $work/nginx/revalidate keys_zone=revalidate:1m use_temp_path=off;
     proxy_cache_path $work/nginx/updating keys_zone=updating:1m use_temp_path=off;
     server {

@@ -105,11 +105,28 @@ pub(super) fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderM
     headers.insert(ETAG, HeaderValue::from_maybe_shared(tag.clone()).unwrap_or(HeaderValue::from_static("")));
     if body.worth_encoding() {
         headers.append(VARY, HeaderValue::from_static("accept-encoding"));
+        vary_in_one_line(&mut headers);
     }
     let mut response = Response::new(if bytes.is_empty() { axum::body::Body::empty() } else { bytes.into() });
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
+}
+
+/// Puts all that an answer depends on into one line, in alphabetical order: of several, nginx before 1.23 hears one only,
+/// and would give one caller the answer of another.
+pub(super) fn vary_in_one_line(headers: &mut HeaderMap) {
+    if headers.get_all(VARY).iter().nth(1).is_none() {
+        return;
+    }
+    let lines = headers.get_all(VARY).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b','));
+    let mut names: Vec<_> = lines.map(<[u8]>::trim_ascii).collect();
+    names.sort_unstable();
+    names.dedup();
+    // Of names of fields, which are all visible ASCII.
+    if let Ok(line) = HeaderValue::from_bytes(&names.join(&b", "[..])) {
+        headers.insert(VARY, line);
+    }
 }
 
 /// Adds how the answer came about, for programs and for people.
@@ -199,6 +216,19 @@ mod tests {
         let forwarded = |stale, stored, collapsed| status(Origin::Source { stale, stored, collapsed }, 300).0;
         assert_eq!(forwarded(false, true, false), "stratus; fwd=miss; fwd-status=200; stored");
         assert_eq!(forwarded(true, false, true), "stratus; fwd=stale; fwd-status=200; collapsed");
+    }
+
+    #[test]
+    fn what_an_answer_depends_on_is_told_in_one_line() {
+        let mut headers = HeaderMap::new();
+        vary_in_one_line(&mut headers);
+        assert!(headers.is_empty());
+        for line in ["origin", "accept", "authorization, x-api-key, origin"] {
+            headers.append(VARY, HeaderValue::from_static(line));
+        }
+        vary_in_one_line(&mut headers);
+        let lines: Vec<_> = headers.get_all(VARY).iter().collect();
+        assert_eq!(lines, ["accept, authorization, origin, x-api-key"]);
     }
 
     #[test]

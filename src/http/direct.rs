@@ -201,6 +201,7 @@ impl Direct {
         if guard.requires_key() {
             vary_by_key(&mut always);
         }
+        answer::vary_in_one_line(&mut always);
         let mut theirs = always.clone();
         if any_origin {
             theirs.extend(openweathermap::CORS);
@@ -209,6 +210,7 @@ impl Direct {
         let Observers { metrics, traces } = observers;
         let mut weather = own.constant.clone();
         card::vary(WEATHER, &mut weather);
+        answer::vary_in_one_line(&mut weather);
         Self { guard, cache, metrics, traces, own, openweathermap, weather, any_origin }
     }
 

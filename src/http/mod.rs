@@ -237,6 +237,7 @@ async fn with_headers(State(always): State<Arc<Always>>, request: Request, next:
     for (name, value) in &always.headers {
         headers.entry(name).or_insert_with(|| value.clone());
     }
+    answer::vary_in_one_line(headers);
     if openweathermap {
         for (name, value) in openweathermap::CORS {
             // What a preflight request is told of methods is meant.

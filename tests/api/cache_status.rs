@@ -242,7 +242,8 @@ async fn the_short_way_gives_the_same_headers_as_the_long_way() {
                     (false, true) => "origin",
                     (false, false) => "",
                 };
-                assert_eq!((short.list("vary"), long.list("vary")), (vary.to_owned(), vary.to_owned()));
+                // In one line: there are caches that look at no other.
+                assert_eq!((short.header("vary"), long.header("vary")), (vary, vary));
                 assert_eq!(short.header("x-content-type-options"), "nosniff");
             }
         }
@@ -283,13 +284,13 @@ async fn a_long_body_is_compressed_for_those_who_ask_and_each_form_has_its_own_t
         {
             let given = ask(accepted, "\"x\"".into()).await;
             assert_eq!((given.status.as_u16(), given.header("content-encoding")), (200, coding), "{accepted}");
-            assert_eq!(given.list("vary"), "accept, accept-encoding");
+            assert_eq!(given.header("vary"), "accept, accept-encoding");
             assert_eq!(given.header("content-length"), given.body.len().to_string());
             assert_eq!(decoded(coding, &given.body), long_body().as_bytes());
             let tag = given.header("etag").to_owned();
             let unchanged = ask(accepted, tag.clone()).await;
             assert_eq!((unchanged.status.as_u16(), unchanged.header("etag")), (304, tag.as_str()));
-            assert_eq!(unchanged.list("vary"), "accept, accept-encoding");
+            assert_eq!(unchanged.header("vary"), "accept, accept-encoding");
             assert_eq!(unchanged.header("content-encoding"), "");
             tags.insert(tag);
         }

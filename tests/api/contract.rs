@@ -235,7 +235,7 @@ async fn pages_of_any_origin_may_read_answers_unless_a_list_says_which() {
     let listed = Setup::memory(&upstream).set("server.allow_origins", "https://app.example").start().await;
     let allowed = answer(ask(&listed, "https://app.example")).await;
     assert_eq!(allowed.header("access-control-allow-origin"), "https://app.example");
-    assert_eq!(allowed.list("vary"), "accept, origin");
+    assert_eq!(allowed.header("vary"), "accept, origin");
     assert_eq!(answer(ask(&listed, "https://other.example")).await.header("access-control-allow-origin"), "");
 
     let preflight = open

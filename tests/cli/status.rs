@@ -31,12 +31,12 @@ fn through_a_pipe_the_table_is_printed_once_with_all_that_the_service_has_done()
     assert!(row(&ran, "requests").ends_with("66.7 % hits (3 since the start)"), "{ran:?}");
     assert!(row(&ran, "latency").starts_with("p50 up to "), "{ran:?}");
     assert_eq!(row(&ran, "answers"), "hit_memory 2, miss 1");
-    assert_eq!(row(&ran, "upstream"), "OpenWeatherMap, admitting · 1 calls since the start");
+    assert_eq!(row(&ran, "upstream"), "OpenWeatherMap, admitting · 1 call since the start");
     assert_eq!(row(&ran, "  minute"), "[....................] 1 of 60 calls");
     assert_eq!(row(&ran, "store"), "memory: up");
-    assert!(row(&ran, "memory").starts_with("1 entries, "), "{ran:?}");
+    assert!(row(&ran, "memory").starts_with("1 entry, "), "{ran:?}");
     assert_eq!(row(&ran, "stale"), "none given of late");
-    assert_eq!(row(&ran, "credentials"), "none in the vault");
+    assert_eq!(row(&ran, "vault"), "no credentials");
     assert_eq!(row(&ran, "files"), "all are used as they are");
     assert_eq!(watcher.run(&["status", "--once"]).code, Some(0));
 }
@@ -69,12 +69,12 @@ fn without_a_service_one_line_says_what_to_do() {
 #[test]
 fn who_watches_sees_the_service_come_and_go() {
     let admin = free_address();
-    let settings = Settings::memory().set("admin.listen", admin);
+    let settings = Settings::memory().set("admin.listen", admin).set("upstream.api_key", "canary0key");
     let mut watching = Running::start(&mut settings.command(&["status", "--watch"]));
     watching.line("state      away: the service cannot be reached");
     let service = Service::start(&mut settings.command(&["serve"]));
     watching.line("state      ready");
-    watching.line("last 1");
+    watching.line(" s)");
     service.running.signal("TERM");
     assert_eq!(service.running.end().code, Some(0));
     watching.line("state      away:");

@@ -84,7 +84,7 @@ pub(super) fn rows(address: &str, now: &Sample, before: Option<&Sample>) -> Vec<
         Row::new(
             "memory",
             Tone::Plain,
-            format!("{:.0} entries, {}", now.counts.memory_entries, bytes(now.counts.memory_bytes)),
+            format!("{}, {}", counted(now.counts.memory_entries, "entry", "entries"), bytes(now.counts.memory_bytes)),
         ),
         oldest(status),
         keys(&status["keys"]),
@@ -169,7 +169,12 @@ fn upstream(status: &Value, period: &Period) -> Row {
         row = row.and(Tone::Plain, format!("again in {}", span(secs)));
     }
     let of = if period.whole { "since the start" } else { "just now" };
-    row.and(Tone::Plain, format!("· {:.0} calls {of}", period.calls))
+    row.and(Tone::Plain, format!("· {} {of}", counted(period.calls, "call", "calls")))
+}
+
+/// A number of things; they are whole.
+fn counted(number: f64, one: &str, more: &str) -> String {
+    format!("{number:.0} {}", if number == 1.0 { one } else { more })
 }
 
 /// How much of a window of the budget is used.
@@ -230,8 +235,8 @@ fn credentials(credentials: &Value) -> Row {
         let (id, state) = (entry["id"].as_str().unwrap_or("?"), entry["state"].as_str().unwrap_or("?"));
         format!("{id} {}, ends in {}", state.replace('_', " "), span(entry["expires_in_secs"].as_u64().unwrap_or(0)))
     });
-    let text = if all.is_empty() { "none in the vault".to_owned() } else { told.collect::<Vec<_>>().join("; ") };
-    Row::new("credentials", tone, text)
+    let text = if all.is_empty() { "no credentials".to_owned() } else { told.collect::<Vec<_>>().join("; ") };
+    Row::new("vault", tone, text)
 }
 
 /// The settings whose file is not used as it is, with the reason.
@@ -247,6 +252,102 @@ fn files(files: &Value) -> Row {
         true => Row::new("files", Tone::Plain, "all are used as they are"),
         false => {
             Row::new("files", Tone::Bad, format!("{} refused,", refused.len())).and(Tone::Plain, refused.join("; "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::super::sample::Counts;
+    use super::*;
+    use serde_json::json;
+
+    fn sample(change: impl FnOnce(&mut Value)) -> Sample {
+        let mut status = json!({
+            "version": "0.1.0", "uptime_secs": 11_520, "stopping": false,
+            "store": {"kind": "redis", "state": "up"},
+            "credentials": [],
+            "upstream": {
+                "key": true, "simulated": false, "breaker": {"state": "admitting"},
+                "budget": {"minute": {"limit": 60, "left": 48}, "own_part_only": false},
+            },
+            "keys": [{"id": "2", "seals": true}, {"id": "1", "seals": false}],
+            "files": {"admin.token_file": {"state": "in_use"}},
+            "oldest_answer_age_secs": 0,
+        });
+        change(&mut status);
+        Sample { at: Instant::now(), status, counts: Counts::default() }
+    }
+
+    fn shown(columns: usize, change: impl FnOnce(&mut Value)) -> String {
+        let rows = rows("127.0.0.1:3001", &sample(change), None);
+        rows.iter().flat_map(|row| row.lines(columns, Paint::none())).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn what_is_well_is_told_in_a_row_each() {
+        let table = shown(80, |_| {});
+        for row in [
+            "stratus    0.1.0 at 127.0.0.1:3001, up 3 h 12 min",
+            "state      ready",
+            "upstream   OpenWeatherMap, admitting · 0 calls since the start",
+            "  minute   [####................] 12 of 60 calls",
+            "store      redis: up",
+            "keys       2 seals, 1 opens",
+        ] {
+            assert!(table.lines().any(|line| line == row), "{row}:\n{table}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_reason_and_fix() {
+        let down = json!({"kind": "redis", "state": "down", "reason": "it refuses the login", "fix": "see redis.password_file"});
+        let breaker = json!({"state": "rejecting", "reason": "key_rejected", "retry_in_secs": 90});
+        let table = shown(100, |status| {
+            status["store"] = down;
+            status["upstream"]["breaker"] = breaker;
+            status["upstream"]["budget"]["minute"]["left"] = 0.into();
+            status["upstream"]["budget"]["own_part_only"] = true.into();
+            status["oldest_answer_age_secs"] = 700.into();
+            status["files"]["admin.token_file"] = json!({"state": "refused", "reason": "it is empty"});
+            status["credentials"] = json!([{"id": "openweathermap", "state": "put_aside", "expires_in_secs": 59}]);
+        });
+        for row in [
+            "state      degraded: the store is down, the upstream is left alone, a file was refused",
+            "upstream   OpenWeatherMap, rejecting (key rejected) again in 1 min 30 s · 0 calls since the start",
+            "  minute   [####################] 60 of 60 calls (this replica's part only)",
+            "store      redis: down, it refuses the login; see redis.password_file",
+            "stale      the oldest answer of late was 11 min 40 s old",
+            "vault      openweathermap put aside, ends in 59 s",
+            "files      1 refused, admin.token_file: it is empty",
+        ] {
+            assert!(table.lines().any(|line| line == row), "{row}:\n{table}");
+        }
+        assert!(shown(80, |status| status["stopping"] = true.into()).contains("state      stopping"));
+        assert!(
+            shown(80, |status| status["upstream"]["key"] = false.into()).contains("no key: give upstream.api_key_file")
+        );
+    }
+
+    #[test]
+    fn no_line_is_wider_than_the_terminal_and_nothing_in_it_is_obeyed() {
+        let reason = format!("\u{1b}[2J{} \u{7}{}", "x".repeat(200), "word ".repeat(40));
+        for columns in [12, 40, 60, 80, 200] {
+            let table = shown(columns, |status| {
+                status["store"] = json!({"kind": "redis", "state": "down", "reason": reason, "fix": reason});
+            });
+            assert!(table.lines().all(|line| line.chars().count() <= columns), "{columns}:\n{table}");
+            assert!(!table.contains('\u{1b}') && !table.contains('\u{7}'));
+        }
+    }
+
+    #[test]
+    fn whatever_answers_there_is_a_table() {
+        for said in [Value::Null, json!([]), json!({"files": 1, "keys": {}, "store": "x", "upstream": []})] {
+            let sample = Sample { at: Instant::now(), status: said, counts: Counts::default() };
+            assert!(rows("here", &sample, None).len() > 5);
         }
     }
 }

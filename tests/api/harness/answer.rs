@@ -18,14 +18,6 @@ impl Answer {
         self.headers.get(name).map_or("", |value| value.to_str().expect("a readable header"))
     }
 
-    /// What all lines of a list say, in alphabetical order.
-    pub(crate) fn list(&self, name: &str) -> String {
-        let lines = self.headers.get_all(name).iter().map(|value| value.to_str().expect("a readable header"));
-        let mut members: Vec<_> = lines.flat_map(|line| line.split(',')).map(str::trim).collect();
-        members.sort_unstable();
-        members.join(", ")
-    }
-
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a JSON body")
     }
