@@ -28,7 +28,9 @@ const POLICY: HeaderValue = HeaderValue::from_static(
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; connect-src 'self'; \
      base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 );
-/// For an hour; after that its tag is asked for.
+/// Kept, but asked after each time: a page must not be older than the service behind it.
+const ASK_AGAIN: HeaderValue = HeaderValue::from_static("no-cache");
+/// What is Swagger UI's only changes when this program does.
 const AN_HOUR: HeaderValue = HeaderValue::from_static("public, max-age=3600");
 const HTML: HeaderValue = HeaderValue::from_static("text/html; charset=utf-8");
 const CSS: HeaderValue = HeaderValue::from_static("text/css; charset=utf-8");
@@ -79,7 +81,7 @@ async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
 }
 
 fn described(media_type: HeaderValue) -> HeaderMap {
-    [(CONTENT_TYPE, media_type), (CACHE_CONTROL, AN_HOUR), (CONTENT_SECURITY_POLICY, POLICY)].into_iter().collect()
+    [(CONTENT_TYPE, media_type), (CACHE_CONTROL, ASK_AGAIN), (CONTENT_SECURITY_POLICY, POLICY)].into_iter().collect()
 }
 
 static PAGE: LazyLock<Body> = LazyLock::new(|| text(include_str!("index.html")));
@@ -123,6 +125,7 @@ impl Asset {
 
     fn represented(&self, request: &HeaderMap) -> Response {
         let mut headers = described(self.media_type.clone());
+        headers.insert(CACHE_CONTROL, AN_HOUR);
         headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
         let body = if welcome(request, Coding::Gzip) {
             headers.insert(CONTENT_ENCODING, HeaderValue::from_static(Coding::Gzip.name()));

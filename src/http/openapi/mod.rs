@@ -67,6 +67,8 @@ pub(super) fn document(terms: Terms) -> OpenApi {
     let components = bodies::add(components);
     let components = headers::add(components);
     let components = problems::add(components);
+    let components = parameters::add(components);
+    let components = responses::add(components, terms.keys);
     let components = security::add(components, terms.keys);
     OpenApiBuilder::new()
         .info(info)

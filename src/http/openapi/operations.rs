@@ -3,6 +3,7 @@
 use utoipa::openapi::path::{Operation as OpenApiOperation, OperationBuilder, Parameter};
 use utoipa::openapi::{Deprecated, Responses};
 
+use super::super::openweathermap::Dialect;
 use super::responses::Bodies;
 use super::{Keys, OPENWEATHERMAP, OWN, PAGES, parameters, responses, security};
 use crate::weather::{Cost, Endpoint, Plan, Shape};
@@ -32,6 +33,8 @@ impl Common {
                 .summary(Some(summary))
                 .description(Some(&*self.description))
                 .parameters(Some(self.parameters.clone()))
+                .parameter_ref(parameters::reference(parameters::IF_NONE_MATCH))
+                .parameter_ref(parameters::reference(parameters::X_REQUEST_ID))
                 .deprecated(self.deprecated.then_some(Deprecated::True))
                 .responses(responses(bodies));
             match keys {
@@ -63,7 +66,7 @@ pub(super) fn own(endpoint: &Endpoint, keys: Keys) -> Operation {
         parameters: parameters::own(endpoint),
         deprecated: false,
     };
-    common.operation(Some((keys, false)), |bodies| responses::own(endpoint, keys, bodies))
+    common.operation(Some((keys, false)), |bodies| responses::data(endpoint, Dialect::Own, keys, bodies))
 }
 
 /// One of OpenWeatherMap's: the endpoint's path of this number.
@@ -83,7 +86,7 @@ pub(super) fn openweathermap(endpoint: &Endpoint, number: usize, keys: Keys) -> 
         parameters: parameters::openweathermap(endpoint),
         deprecated: number > 0,
     };
-    common.operation(Some((keys, true)), |bodies| responses::openweathermap(endpoint, keys, bodies))
+    common.operation(Some((keys, true)), |bodies| responses::data(endpoint, Dialect::OpenWeatherMap, keys, bodies))
 }
 
 /// The pages, and this document.
@@ -94,7 +97,7 @@ pub(super) fn pages() -> [(&'static str, Operation); 3] {
             tag: PAGES,
             summary: summary.to_owned(),
             description: String::new(),
-            parameters: parameters::of_headers().into(),
+            parameters: Vec::new(),
             deprecated: false,
         };
         common.operation(None, |bodies| responses::page(media_type, what, bodies))

@@ -3,15 +3,12 @@
 
 use std::collections::BTreeMap;
 
-use axum::http::HeaderName;
-use axum::http::header::IF_NONE_MATCH;
 use serde_json::{Value, json};
 use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, SchemaFormat};
-use utoipa::openapi::{RefOr, Required, Schema};
+use utoipa::openapi::{ComponentsBuilder, Ref, RefOr, Required, Schema};
 
-use super::super::observe::X_REQUEST_ID;
 use super::schema::{integer, number, string};
 use super::texts;
 use crate::weather::{
@@ -34,26 +31,38 @@ pub(super) fn own(endpoint: &Endpoint) -> Vec<Parameter> {
     let named: BTreeMap<_, _> = LOCATIONS.into_iter().map(|(name, place)| (name, json!({ "value": place }))).collect();
     let examples = Extensions::from_iter([("examples", json!(named))]);
     // No expression says what occurs in place names.
-    let schema = string().min_length(Some(1)).max_length(Some(MAX_LOCATION_CHARS));
+    let form = SchemaFormat::Custom("location".to_owned());
+    let schema = string().format(Some(form)).min_length(Some(1)).max_length(Some(MAX_LOCATION_CHARS));
     let location = parameter("location", ParameterIn::Path, Required::True, texts::LOCATION, schema)
         .extensions(Some(examples))
         .build();
     let others = endpoint.parameters.iter().map(|parameter| strict(parameter).build());
     let format = (endpoint == weather::WEATHER).then(format);
-    [location].into_iter().chain(others).chain(format).chain(of_headers()).collect()
+    [location].into_iter().chain(others).chain(format).collect()
 }
 
 /// Of one of OpenWeatherMap's paths.
 pub(super) fn openweathermap(endpoint: &Endpoint) -> Vec<Parameter> {
     let others = endpoint.parameters.iter().map(|parameter| lenient(parameter, endpoint).build());
-    place(endpoint.place).into_iter().chain(others).chain(of_headers()).collect()
+    place(endpoint.place).into_iter().chain(others).collect()
 }
 
-/// What can be said in headers, on every path.
-pub(super) fn of_headers() -> [Parameter; 2] {
-    let header =
-        |name: HeaderName, text| parameter(name.as_str(), ParameterIn::Header, Required::False, text, string()).build();
-    [header(IF_NONE_MATCH, texts::IF_NONE_MATCH), header(X_REQUEST_ID, texts::X_REQUEST_ID)]
+/// What can be said in headers, on every path: as these are called.
+pub(super) const IF_NONE_MATCH: &str = "If-None-Match";
+pub(super) const X_REQUEST_ID: &str = "X-Request-Id";
+
+pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
+    [(IF_NONE_MATCH, texts::IF_NONE_MATCH), (X_REQUEST_ID, texts::X_REQUEST_ID)].into_iter().fold(
+        components,
+        |components, (name, text)| {
+            let header = parameter(name, ParameterIn::Header, Required::False, text, string());
+            components.parameter(name, header.build())
+        },
+    )
+}
+
+pub(super) fn reference(name: &str) -> Ref {
+    Ref::new(format!("#/components/parameters/{name}"))
 }
 
 fn parameter(

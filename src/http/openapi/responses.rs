@@ -1,17 +1,18 @@
 //! Every answer that can come: its status, its headers, its body with an example of each kind.
 
-use std::collections::BTreeMap;
-
+use axum::http::StatusCode as S;
 use axum::http::header::{
     ALLOW, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, ETAG, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderName, StatusCode as S};
 use serde_json::Value;
 use utoipa::openapi::example::ExampleBuilder;
 use utoipa::openapi::schema::{KnownFormat, SchemaFormat};
-use utoipa::openapi::{Content, ContentBuilder, Response, ResponseBuilder, Responses, ResponsesBuilder};
+use utoipa::openapi::{
+    ComponentsBuilder, Content, ContentBuilder, Ref, RefOr, Response, ResponseBuilder, Responses, ResponsesBuilder,
+    Schema,
+};
 
-use super::super::openweathermap;
+use super::super::openweathermap::{self, Dialect};
 use super::super::problem::Problem;
 use super::headers::{ALWAYS, OF_DATA, OF_OPENWEATHERMAP, OF_WEATHER, with};
 use super::problems::{PROBLEM, THEIRS, example, of_callers, of_status};
@@ -46,52 +47,50 @@ fn errors(keys: Keys) -> impl Iterator<Item = S> {
     others.into_iter().chain(of_keys)
 }
 
-/// On one of our own paths.
-pub(super) fn own(endpoint: &Endpoint, keys: Keys, bodies: Bodies) -> Responses {
-    let mut answer = weather(endpoint, "OpenWeatherMap's answer, byte for byte.", &[]);
+/// The answers that many paths have in common.
+pub(super) fn add(mut components: ComponentsBuilder, keys: Keys) -> ComponentsBuilder {
+    for dialect in [Dialect::Own, Dialect::OpenWeatherMap] {
+        components = components.response(name(S::NOT_MODIFIED, dialect, Bodies::Without), unchanged(dialect));
+        for status in errors(keys) {
+            for bodies in [Bodies::With, Bodies::Without] {
+                components = components.response(name(status, dialect, bodies), error(status, dialect, bodies));
+            }
+        }
+    }
+    components
+}
+
+/// How it is called among them.
+fn name(status: S, dialect: Dialect, bodies: Bodies) -> String {
+    let whose = if dialect == Dialect::Own { "Own" } else { "OpenWeatherMap" };
+    let empty = if bodies == Bodies::With { "" } else { "Empty" };
+    format!("{whose}{}{empty}", status.as_u16())
+}
+
+/// On a path that weather is at, in whose words errors are.
+pub(super) fn data(endpoint: &Endpoint, dialect: Dialect, keys: Keys, bodies: Bodies) -> Responses {
+    let mut answer = weather(endpoint, dialect);
     if bodies == Bodies::With {
-        let mut content = ContentBuilder::new().schema(bodies::of(endpoint));
-        content = content.example(examples::of(endpoint));
-        answer = answer.content(JSON, content.build());
-        if endpoint == WEATHER {
+        answer = match (bodies::of(endpoint), dialect) {
+            (None, _) => answer.content("image/png", image()),
+            (Some(schema), Dialect::Own) => answer.content(JSON, json(schema, endpoint)),
+            (Some(schema), Dialect::OpenWeatherMap) => answer.content(JSON, json(bodies::or_error(schema), endpoint)),
+        };
+        if (endpoint, dialect) == (WEATHER, Dialect::Own) {
             let card = ContentBuilder::new().schema(Some(string())).example(Some(examples::CARD.into()));
             answer = answer.content(TEXT, card.build());
         }
     }
-    let responses = ResponsesBuilder::new().response("200", answer).response("304", unchanged(&[]));
-    errors(keys)
-        .fold(responses, |responses, status| {
-            let problems: Vec<_> = of_status(status).into_iter().filter(|problem| at_a_place(problem)).collect();
-            let content = ContentBuilder::new().schema(Some(named(PROBLEM)));
-            let examples = problems.iter().map(|problem| (problem.code, example(problem)));
-            let content = with_examples(content, examples);
-            responses.response(status.as_str(), error(status, &problems, &[], (PROBLEM_JSON, content), bodies))
-        })
-        .build()
+    let unchanged = Ref::from_response_name(name(S::NOT_MODIFIED, dialect, Bodies::Without));
+    let responses = ResponsesBuilder::new().response("200", answer).response("304", unchanged);
+    let error = |responses: ResponsesBuilder, status: S| {
+        responses.response(status.as_str(), Ref::from_response_name(name(status, dialect, bodies)))
+    };
+    errors(keys).fold(responses, error).build()
 }
 
-/// On one of OpenWeatherMap's.
-pub(super) fn openweathermap(endpoint: &Endpoint, keys: Keys, bodies: Bodies) -> Responses {
-    let mut answer = weather(endpoint, "OpenWeatherMap's answer, byte for byte.", &OF_OPENWEATHERMAP);
-    if bodies == Bodies::With {
-        answer = match bodies::of(endpoint) {
-            Some(schema) => {
-                let content = ContentBuilder::new().schema(Some(bodies::or_error(schema)));
-                answer.content(JSON, content.example(examples::of(endpoint)).build())
-            }
-            None => answer.content("image/png", image()),
-        };
-    }
-    let responses = ResponsesBuilder::new().response("200", answer).response("304", unchanged(&OF_OPENWEATHERMAP));
-    let said = said_by_openweathermap(endpoint);
-    errors(keys)
-        .fold(responses, |responses, status| {
-            let problems: Vec<_> = of_status(status).into_iter().filter(|problem| at_a_place(problem)).collect();
-            let content = ContentBuilder::new().schema(Some(named(THEIRS)));
-            let content = with_examples(content, said.get(&status.as_u16()).into_iter().flatten().cloned());
-            responses.response(status.as_str(), error(status, &problems, &OF_OPENWEATHERMAP, (JSON, content), bodies))
-        })
-        .build()
+fn json(schema: RefOr<Schema>, endpoint: &Endpoint) -> Content {
+    ContentBuilder::new().schema(Some(schema)).example(examples::of(endpoint)).build()
 }
 
 /// On a page.
@@ -109,8 +108,7 @@ pub(super) fn page(media_type: &str, what: &str, bodies: Bodies) -> Responses {
     }
     let unchanged = with(ResponseBuilder::new().description("You have it already."), &headers);
     let refused = of_status(S::METHOD_NOT_ALLOWED);
-    let content = ContentBuilder::new().schema(Some(named(PROBLEM)));
-    let content = with_examples(content, refused.iter().map(|problem| (problem.code, example(problem))));
+    let content = with_examples(ContentBuilder::new().schema(Some(named(PROBLEM))), examples_of(&refused));
     let mut refusal = with(ResponseBuilder::new().description(titles(&refused)), &ALWAYS);
     refusal = with(refusal, &[ALLOW, CACHE_CONTROL]);
     if bodies == Bodies::With {
@@ -123,30 +121,29 @@ pub(super) fn page(media_type: &str, what: &str, bodies: Bodies) -> Responses {
         .build()
 }
 
-fn weather(endpoint: &Endpoint, what: &str, also: &[HeaderName]) -> ResponseBuilder {
-    let what = if endpoint.shape == Shape::Png { "The image." } else { what };
+fn weather(endpoint: &Endpoint, dialect: Dialect) -> ResponseBuilder {
+    let what = if endpoint.shape == Shape::Png { "The image." } else { "OpenWeatherMap's answer, byte for byte." };
     let response = with(ResponseBuilder::new().description(what), &OF_WEATHER);
-    let response = with(with(with(response, &[CONTENT_ENCODING]), &ALWAYS), &OF_DATA);
-    with(response, also)
+    of_data(with(response, &[CONTENT_ENCODING]), dialect)
 }
 
-fn unchanged(also: &[HeaderName]) -> Response {
+fn unchanged(dialect: Dialect) -> Response {
     let response =
         ResponseBuilder::new().description("You have this answer already: its `ETag` was in `If-None-Match`.");
-    let response = with(with(with(response, &OF_WEATHER), &ALWAYS), &OF_DATA);
-    with(response, also).build()
+    of_data(with(response, &OF_WEATHER), dialect).build()
+}
+
+/// With what every answer of a path has that weather is at.
+fn of_data(response: ResponseBuilder, dialect: Dialect) -> ResponseBuilder {
+    let response = with(with(response, &ALWAYS), &OF_DATA);
+    if dialect == Dialect::OpenWeatherMap { with(response, &OF_OPENWEATHERMAP) } else { response }
 }
 
 /// An error of a path that weather is at.
-fn error(
-    status: S,
-    problems: &[Problem],
-    also: &[HeaderName],
-    (media_type, content): (&str, ContentBuilder),
-    bodies: Bodies,
-) -> Response {
-    let mut response = with(with(ResponseBuilder::new().description(titles(problems)), &ALWAYS), &OF_DATA);
-    response = with(with(response, &[CACHE_CONTROL]), also);
+fn error(status: S, dialect: Dialect, bodies: Bodies) -> Response {
+    let problems: Vec<_> = of_status(status).into_iter().filter(at_a_place).collect();
+    let mut response = of_data(ResponseBuilder::new().description(titles(&problems)), dialect);
+    response = with(response, &[CACHE_CONTROL]);
     response = match status {
         S::METHOD_NOT_ALLOWED => with(response, &[ALLOW]),
         S::UNAUTHORIZED => with(response, &[WWW_AUTHENTICATE]),
@@ -154,9 +151,18 @@ fn error(
         _ => response,
     };
     if bodies == Bodies::With {
+        let (media_type, schema, examples) = match dialect {
+            Dialect::Own => (PROBLEM_JSON, PROBLEM, examples_of(&problems)),
+            Dialect::OpenWeatherMap => (JSON, THEIRS, said_by_openweathermap(status)),
+        };
+        let content = with_examples(ContentBuilder::new().schema(Some(named(schema))), examples);
         response = response.content(media_type, content.build());
     }
     response.build()
+}
+
+fn examples_of(problems: &[Problem]) -> Vec<(&'static str, Value)> {
+    problems.iter().map(|problem| (problem.code, example(problem))).collect()
 }
 
 /// Whether it can be about a place, at a path that there is.
@@ -176,17 +182,17 @@ fn with_examples(content: ContentBuilder, examples: impl IntoIterator<Item = (&'
     )
 }
 
-/// Its errors by their status, as it would tell them.
-fn said_by_openweathermap(endpoint: &Endpoint) -> BTreeMap<u16, Vec<(&'static str, Value)>> {
+/// Its errors of a status, as it would tell them.
+fn said_by_openweathermap(status: S) -> Vec<(&'static str, Value)> {
     let refused =
-        [Refused::NothingToGeocode, Refused::Latitude].map(|refused| openweathermap::refused(endpoint, refused));
-    let mut said: BTreeMap<_, Vec<(_, Value)>> = BTreeMap::new();
+        [Refused::NothingToGeocode, Refused::Latitude].map(|refused| openweathermap::refused(WEATHER, refused));
+    let mut said: Vec<(_, Value)> = Vec::new();
     for problem in refused.into_iter().chain(of_callers()).filter(at_a_place) {
         let words = problem.words.clone().unwrap_or_else(|| openweathermap::words(&problem));
         let told = serde_json::from_slice(&words.body).unwrap_or_default();
-        let of_status = said.entry(words.status).or_default();
-        if !of_status.iter().any(|(code, known)| *code == problem.code || *known == told) {
-            of_status.push((problem.code, told));
+        if words.status == status.as_u16() && !said.iter().any(|(code, known)| *code == problem.code || *known == told)
+        {
+            said.push((problem.code, told));
         }
     }
     said
