@@ -84,7 +84,7 @@ pub(super) fn answered(
 }
 
 /// 200 with the bytes, as they are or compressed; or 304 if the caller has them already, in either form.
-fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Response {
+pub(super) fn represented(body: &Body, request: &HeaderMap, mut headers: HeaderMap) -> Response {
     let asked = if body.worth_encoding() { negotiate(request) } else { None };
     let encoded = asked.and_then(|coding| Some((coding, body.encoded(coding)?)));
     let mut tags = encoded.iter().map(|(_, encoded)| &encoded.tag).chain([body.tag()]);

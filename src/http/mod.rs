@@ -18,6 +18,7 @@ mod guard;
 mod listener;
 mod observe;
 mod openweathermap;
+mod page;
 mod pages;
 mod peer;
 mod problem;
@@ -56,6 +57,7 @@ pub use guard::{AccessConfig, Guard};
 use listener::MAX_WAITING;
 pub use listener::{BACKLOG, Exempt, Front, HEADER_TIMEOUT, Limits, WRITE_TIMEOUT, serve, serve_front};
 use openweathermap::Dialect;
+use page::Page;
 use pages::Pages;
 pub use peer::{ForwardedHeader, TrustedProxies};
 use problem::Problem;
@@ -165,6 +167,8 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
+        // For whoever has no key yet, too: a page without data.
+        .route("/", get(page::show).with_state(Arc::new(Page::home())))
         .with_state(cache);
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };

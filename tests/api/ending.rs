@@ -58,7 +58,7 @@ async fn who_asks_after_readiness_is_off_is_answered_once_more_on_old_and_new_co
     service.stopping.cancel();
     is_draining(&service).await;
     // From memory, from the upstream, refused, and no such address.
-    let questions = [(OSLO, "200"), ("/weather/Bergen", "200"), ("/weather/%00", "400"), ("/", "404")];
+    let questions = [(OSLO, "200"), ("/weather/Bergen", "200"), ("/weather/%00", "400"), ("/nowhere", "404")];
     for ((path, status), old) in questions.into_iter().zip(&mut old) {
         ask_last(old, path, status).await;
         ask_last(&mut connect(service.public).await, path, status).await;

@@ -4,6 +4,8 @@ mod access;
 mod admin;
 mod armour;
 mod bodies;
+#[cfg(target_os = "linux")]
+mod browser;
 mod budget;
 mod cache_status;
 mod caching;
@@ -27,6 +29,7 @@ mod limits_redis;
 mod malicious;
 mod model;
 mod openweathermap;
+mod page;
 mod privacy;
 mod redis_credentials;
 mod redis_trouble;

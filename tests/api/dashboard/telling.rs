@@ -30,8 +30,8 @@ async fn ask(service: &Service, path: &str, key: Option<&str>) -> u16 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn events_follow_what_is_asked_how_it_is_answered_and_by_whom() {
-    let dir = tempfile::tempdir().expect("a folder");
-    let setup = Setup::memory(&weather().await).set("upstream.budget_per_day", 500);
+    let (upstream, dir) = (weather().await, tempfile::tempdir().expect("a folder"));
+    let setup = Setup::memory(&upstream).set("upstream.budget_per_day", 500);
     let service = setup.set("access.consumers_file", consumers(dir.path()).display()).start().await;
     let mut watch = Watch::begin(&service, None).await;
     let (_, quiet) = watch.next().await.expect("an event");
@@ -63,9 +63,9 @@ async fn events_follow_what_is_asked_how_it_is_answered_and_by_whom() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_consumer_has_asked_is_not_forgotten_when_the_file_changes() {
-    let dir = tempfile::tempdir().expect("a folder");
+    let (upstream, dir) = (weather().await, tempfile::tempdir().expect("a folder"));
     let file = consumers(dir.path());
-    let service = Setup::memory(&weather().await).set("access.consumers_file", file.display()).start().await;
+    let service = Setup::memory(&upstream).set("access.consumers_file", file.display()).start().await;
     let mut watch = Watch::begin(&service, None).await;
     watch.next().await.expect("an event");
     assert_eq!(ask(&service, "/weather/London", Some(KEY)).await, 200);
@@ -87,7 +87,7 @@ async fn events_tell_of_a_redis_that_is_away_with_the_fix_and_never_of_a_place_o
     let mut watch = Watch::begin(&service, Some(token.trim())).await;
     for _ in 0..2 {
         assert_eq!(ask(&service, "/weather/Qanarytown", Some(KEY)).await, 200);
-        assert_eq!(ask(&service, "/forecast/83.27,12.5?units=imperial", None).await, 200);
+        assert_eq!(ask(&service, "/weather/83.27,12.5?units=imperial", None).await, 200);
     }
     let told = watch.until("all are told", |event| event["traffic"]["requests"] == 4.0).await;
     assert_eq!(told["store"], json!({"kind": "redis", "state": "up"}));
@@ -122,7 +122,7 @@ async fn when_certificates_and_consumers_end_is_told_before_they_do() {
     for ((end, ending), days) in expected.into_iter().zip([0, 20, 1_300]) {
         service.clock.advance(Duration::from_secs(days * 86_400));
         let told = (
-            service.metric("stratus_consumer_expiry_timestamp_seconds").await,
+            service.metric("stratus_consumer_expiry_timestamp_seconds{}").await,
             service.metric("stratus_consumers_ending").await,
         );
         assert_eq!(told, (end, ending), "{days} days on");
