@@ -48,6 +48,7 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Re
     say(format!("Records are sealed with XAES-256-GCM and kept in {}.", demo.store()));
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i {host}/weather/London\n"));
+    say(format!("Or open http://{host}/ in a browser."));
     say("Ctrl-C stops it.");
     signals.heed(&app, None);
     app.run().await;

@@ -30,6 +30,8 @@ mod malicious;
 mod model;
 mod openweathermap;
 mod page;
+#[cfg(target_os = "linux")]
+mod pictures;
 mod privacy;
 mod redis_credentials;
 mod redis_trouble;

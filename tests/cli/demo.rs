@@ -90,6 +90,17 @@ fn the_banner_says_that_the_weather_is_simulated_and_its_curl_line_works() {
 }
 
 #[test]
+fn the_banner_tells_browsers_where_the_page_is() {
+    let demo = Demo::start(&["--listen", "127.0.0.1:0"]);
+    let banner = demo.running.read();
+    let line = banner.lines().find_map(|line| line.strip_prefix("Or open http://")).expect("an address");
+    let host = line.strip_suffix("/ in a browser.").expect("the end of the line");
+    assert_eq!(host, demo.target().0);
+    let page = get(host, "/");
+    assert_eq!((page.status, page.header("content-type")), (200, "text/html; charset=utf-8"));
+}
+
+#[test]
 fn a_place_that_does_not_exist_is_unknown_there_too() {
     let demo = Demo::start(&["--listen", "127.0.0.1:0"]);
     let answer = get(demo.target().0, "/weather/Atlantis");
