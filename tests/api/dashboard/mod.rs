@@ -1,5 +1,6 @@
 //! The operators' dashboard: its page, and the stream of events behind it.
 
+mod pictures;
 mod stream;
 mod telling;
 

@@ -35,8 +35,7 @@ async fn events_follow_what_is_asked_how_it_is_answered_and_by_whom() {
     let service = setup.set("access.consumers_file", consumers(dir.path()).display()).start().await;
     let mut watch = Watch::begin(&service, None).await;
     let (_, quiet) = watch.next().await.expect("an event");
-    for (name, expected) in [("requests", json!(0)), ("hit_ratio", json!(null)), ("requests_per_second", json!(null))]
-    {
+    for (name, expected) in [("requests", json!(0)), ("hit_ratio", json!(null)), ("requests_per_second", json!(null))] {
         assert_eq!(quiet["traffic"][name], expected, "{quiet:#}");
     }
     assert_eq!(quiet["traffic"]["latency_ms"]["p99"], json!(null));
