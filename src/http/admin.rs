@@ -23,6 +23,7 @@ use super::attempts::WrongTokens;
 use super::credentials;
 use super::dashboard::{self, Watchers};
 use super::guard::{Peer, bearer};
+use super::page;
 use super::problem::Problem;
 use crate::cache::{Cache, StoreState};
 use crate::clock::Clock;
@@ -78,7 +79,7 @@ pub(super) fn routes(state: AdminState) -> Router {
     Router::new()
         .merge(with_token)
         .merge(with_token_if_set)
-        .route("/", get(dashboard::page))
+        .route("/", get(page::show).with_state(Arc::new(dashboard::page())))
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))

@@ -15,6 +15,7 @@ mod children;
 mod coalescing;
 mod contract;
 mod counters;
+mod dashboard;
 mod ending;
 mod fleet;
 mod forward_proxy;

@@ -79,28 +79,24 @@ const setBar = (node, part) => node.lastChild.setAttribute('width', `${(Math.min
 // --- Lines of the last minutes
 
 const past = [];
-function chart(id, lines, top) {
+function chart(id, lines, height) {
   const now = past[past.length - 1].at;
   const x = (at) => 300 - (now - at) / (MINUTES_SHOWN * 60000) * 300;
-  const y = (value) => (39 - value / (top || 1) * 37).toFixed(1);
+  const y = (value) => (39 - height(value) * 37).toFixed(1);
   const svg = el(id);
   const paths = lines.flatMap(([of, className], place) => {
     let path = '', before = null, begun = null, area = '';
     for (const point of past) {
       const value = of(point);
       // What was not seen is not drawn.
-      const joins = before !== null && point.at - before < 5000;
-      if (value === null) { before = null; continue; }
-      if (!joins && before !== null) before = null;
-      const at = x(point.at).toFixed(1);
-      if (before === null) {
-        if (begun !== null) area += `V40H${begun}Z`;
-        begun = at;
-        area += `M${at} 40L${at} ${y(value)}`;
-      } else area += `L${at} ${y(value)}`;
-      path += `${before === null ? 'M' : 'L'}${at} ${y(value)}`;
-      before = point.at;
-      area = area.endsWith('Z') ? area : area;
+      const joins = value !== null && before !== null && point.at - before < 5000;
+      before = value === null ? null : point.at;
+      if (value === null) continue;
+      const [left, up] = [x(point.at).toFixed(1), y(value)];
+      path += `${joins ? 'L' : 'M'}${left} ${up}`;
+      if (!joins && begun !== null) area += `V40H${begun}Z`;
+      area += joins ? `L${left} ${up}` : `M${left} 40V${up}`;
+      if (!joins) begun = left;
     }
     if (begun !== null) area += `V40H${begun}Z`;
     return place === 0 ? [['area', area], [className, path]] : [[className, path]];
@@ -110,7 +106,7 @@ function chart(id, lines, top) {
     node.setAttribute('d', path);
   });
 }
-const largest = (...of) => past.reduce((top, point) => Math.max(top, ...of.map((get) => get(point) ?? 0)), 0);
+const largest = (of) => past.reduce((top, point) => Math.max(top, of(point) ?? 0), 0);
 
 // --- What an operator has to know, the worst first. Numbers that change every second stay in their tiles, so that what is
 // read aloud is news.
@@ -133,6 +129,8 @@ function findings(now) {
   for (const window of ['minute', 'day', 'month']) {
     const budget = upstream.budget[window];
     if (!budget || budget.left >= budget.limit / 10) continue;
+    // A minute is over soon.
+    if (window === 'minute' && budget.left) continue;
     const what = budget.left ? `Less than a tenth of the ${window}'s calls is left` : `The ${window}'s calls are used up`;
     add(budget.left ? 'look' : 'bad', what, 'make cache.fresh_secs longer, or take a larger plan and raise the budget');
   }
@@ -152,8 +150,13 @@ function findings(now) {
   if (reasons.length) add('look', `Records in the store do not open: ${reasons.join(', ')}`, 'each is only a miss; docs/operations.md tells the reasons apart');
   if (now.oldest_answer_age_secs > 1800) add('look', 'Answers are more than half an hour old', 'see the budget and OpenWeatherMap below');
   if (upstream.simulated) add('look', 'The weather is made up, because there is no key', 'set upstream.api_key and start again, unless that is what you want');
-  if (now.stopping) add('look', 'This replica is stopping', 'nothing');
+  if (now.stopping) add('look', 'This replica is stopping', 'nothing, if somebody has stopped it');
   return found.sort(([one], [other]) => (one === 'bad' ? 0 : 1) - (other === 'bad' ? 0 : 1));
+}
+
+function finding() {
+  const shape = drawn('svg', { 'aria-hidden': 'true' }, drawn('use', {}));
+  return make('li', '', shape, make('div', '', make('p', 'what'), make('p', 'fix')));
 }
 
 function verdict(now) {
@@ -161,9 +164,11 @@ function verdict(now) {
   const how = found.length ? found[0][0] : 'good';
   state(el('verdict'), how);
   text(el('verdict-word'), !found.length ? 'All is well' : found.length === 1 ? 'One thing needs you' : `${found.length} things need you`);
-  fill(el('findings'), found, () => make('li', '', make('span'), make('span', 'fix')), (row, [, what, fix]) => {
-    text(row.firstChild, what);
-    text(row.lastChild, fix);
+  fill(el('findings'), found, finding, (line, [how, what, fix]) => {
+    level(line, how);
+    line.querySelector('use').setAttribute('href', `#shape-${how}`);
+    text(line.querySelector('.what'), what);
+    text(line.querySelector('.fix'), fix);
   });
   document.title = `${how === 'good' ? '' : `(${found.length}) `}Stratus: dashboard`;
 }
@@ -184,18 +189,21 @@ function showTraffic({ traffic, upstream }) {
   text(el('connections'), count(traffic.connections));
   text(el('waiting'), count(traffic.waiting));
   for (const part of ['p50', 'p90', 'p99']) text(el(part), millis(traffic.latency_ms[part]));
+  text(el('p50-too'), millis(traffic.latency_ms.p50));
   text(el('calls'), count(traffic.upstream_calls));
   text(el('calls-failed'), count(traffic.upstream_calls_failed));
   level(el('calls-failed').parentNode, traffic.upstream_calls_failed ? 'look' : 'good');
   text(el('factor'), precise(upstream.adaptive_factor));
 
-  chart('ratio-chart', [[(point) => point.ratio, 'line']], 1);
+  chart('ratio-chart', [[(point) => point.ratio, 'line']], (ratio) => ratio);
   const pace = largest((point) => point.pace);
-  chart('pace-chart', [[(point) => point.pace, 'line']], pace);
-  text(el('pace-top'), pace ? `up to ${precise(pace)}` : '');
-  const slowest = largest((point) => point.p99);
-  chart('latency-chart', [[(point) => point.p50, 'line'], [(point) => point.p90, 'line second'], [(point) => point.p99, 'line third']], slowest);
-  text(el('latency-top'), slowest ? `up to ${millis(slowest)}` : '');
+  chart('pace-chart', [[(point) => point.pace, 'line']], (value) => value / (pace || 1));
+  text(el('pace-top'), `0 to ${pace ? precise(pace) : 1} a second, five minutes`);
+  // Microseconds and seconds on one line: each step up is ten times as long.
+  const steps = (value) => Math.log10(Math.max(value, 0.01) / 0.01);
+  const slowest = Math.max(largest((point) => point.p99), 0.1);
+  chart('latency-chart', [[(point) => point.p50, 'line'], [(point) => point.p90, 'line second'], [(point) => point.p99, 'line third']], (value) => steps(value) / steps(slowest));
+  text(el('latency-top'), `0.01 to ${millis(slowest)}, logarithmic`);
 }
 
 function gauge() {

@@ -71,26 +71,26 @@ impl History {
         let new = |then: &Look, status: &str| requests(&now.readings, status) - requests(&then.readings, status);
         let (all, errors) = (new(then, ""), new(then, "5"));
         let answers = since(&now.readings, &then.readings, ANSWERS, "result");
-        let answered: f64 = answers.values().sum();
-        let hits: f64 = HITS.iter().filter_map(|hit| answers.get(hit)).sum();
+        let answered: u64 = answers.values().sum();
+        let hits: u64 = HITS.iter().filter_map(|hit| answers.get(hit)).sum();
         let calls = since(&now.readings, &then.readings, CALLS, "outcome");
-        let made: f64 = calls.values().sum();
+        let made: u64 = calls.values().sum();
         let buckets = now.readings.buckets_since(&then.readings, DURATION);
         // Operators' requests are in there, too, and without others they would be all.
-        let millis = |part| quantile(part, &buckets).filter(|_| all > 0.0).map(|secs| rounded(secs * 1_000.0));
+        let millis = |part| quantile(part, &buckets).filter(|_| all > 0).map(|secs| rounded(secs * 1_000.0));
         let elapsed = now.at.duration_since(lately.at).as_secs_f64();
         json!({
             "over_secs": rounded(now.at.duration_since(then.at).as_secs_f64()),
             "requests": all,
-            "requests_per_second": (elapsed > 0.0).then(|| rounded(new(lately, "") / elapsed)),
+            "requests_per_second": (elapsed > 0.0).then(|| rounded(new(lately, "") as f64 / elapsed)),
             "answers": answers,
             "hit_ratio": ratio(hits, answered),
             "refused": new(then, "429"),
             "errors": errors,
             "error_ratio": ratio(errors, all),
             "latency_ms": {"p50": millis(0.5), "p90": millis(0.9), "p99": millis(0.99)},
-            "in_flight": now.readings.gauge("stratus_http_requests_in_flight"),
-            "connections": now.readings.gauge("stratus_http_connections"),
+            "in_flight": whole(now.readings.gauge("stratus_http_requests_in_flight")),
+            "connections": whole(now.readings.gauge("stratus_http_connections")),
             "upstream_calls": made,
             "upstream_calls_failed": made - calls.get("ok").copied().unwrap_or_default(),
         })
@@ -100,7 +100,7 @@ impl History {
     fn not_opened(&self, now: &Look) -> Value {
         let then = self.within(now, WINDOW).unwrap_or(now);
         let mut records = since(&now.readings, &then.readings, NOT_OPENED, "reason");
-        records.retain(|_, number| *number > 0.0);
+        records.retain(|_, number| *number > 0);
         json!(records)
     }
 
@@ -145,21 +145,25 @@ fn asked(state: &AdminState) -> Asked {
 }
 
 /// Requests for data whose status begins so.
-fn requests(readings: &Readings, status: &str) -> f64 {
-    readings.sum(REQUESTS, |labels| {
-        DATA.iter().any(|root| labels.value("route").starts_with(root)) && labels.value("status").starts_with(status)
-    })
+fn requests(readings: &Readings, status: &str) -> u64 {
+    let of_data = |route: &str| DATA.iter().any(|root| route.starts_with(root));
+    whole(readings.sum(REQUESTS, |labels| of_data(labels.value("route")) && labels.value("status").starts_with(status)))
 }
 
 /// By how much each series has grown.
-fn since<'a>(now: &'a Readings, then: &Readings, name: &str, label: &str) -> BTreeMap<&'a str, f64> {
+fn since<'a>(now: &'a Readings, then: &Readings, name: &str, label: &str) -> BTreeMap<&'a str, u64> {
     let then = then.by_label(name, label);
-    let grown = |(value, number): (&'a str, f64)| (value, number - then.get(value).copied().unwrap_or_default());
+    let grown = |(value, number): (&'a str, f64)| (value, whole(number - then.get(value).copied().unwrap_or_default()));
     now.by_label(name, label).into_iter().map(grown).collect()
 }
 
-fn ratio(part: f64, all: f64) -> Option<f64> {
-    (all > 0.0).then(|| rounded(part / all))
+fn ratio(part: u64, all: u64) -> Option<f64> {
+    (all > 0).then(|| rounded(part as f64 / all as f64))
+}
+
+/// What is counted in ones, and read as any number.
+fn whole(count: f64) -> u64 {
+    count as u64
 }
 
 /// To thousandths, so that people can read it.

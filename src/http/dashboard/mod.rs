@@ -4,9 +4,13 @@
 //! so it needs the admin token if there is one.
 
 mod figures;
-mod page;
 mod stream;
 
-pub(super) use page::page;
+use super::page::Page;
 pub use stream::Watchers;
 pub(super) use stream::events;
+
+/// The page.
+pub(super) fn page() -> Page {
+    Page::new(include_str!("index.html"), include_str!("dashboard.css"), include_str!("dashboard.js"))
+}

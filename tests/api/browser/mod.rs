@@ -1,6 +1,7 @@
 //! The pages in a real browser, as people use them. `scripts/test-pages` runs these.
 
 mod answers;
+mod dashboard;
 pub(crate) mod harness;
 mod people;
 mod search;
