@@ -14,13 +14,13 @@ use stratus::consumers::{Consumers, PER_MINUTE, entry, generate_key, parse};
 use stratus::credentials::Vault;
 use stratus::crypto::{Keyring, generate_key_line};
 use stratus::http::{
-    AccessConfig, AdminState, ForwardProxy, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens,
-    admin, fuzzing, public,
+    AccessConfig, AdminState, ForwardProxy, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, Watchers,
+    WrongTokens, admin, fuzzing, public,
 };
 use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
 use stratus::store::{Notebook, Store, StoreConfig};
-use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
+use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, Traces, UpstreamReport, WindowReport};
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -258,13 +258,20 @@ impl Service {
             stopping: CancellationToken::new(),
             files: Reloader::default().start(),
             upstream: Arc::new(report),
+            consumers: None,
+            certificates: Arc::new(Vec::new),
+            clock: clock.clone(),
+            watchers: Watchers::default(),
             started: Instant::now(),
             wrong_tokens: WrongTokens::default(),
         };
+        let public = |server: ServerConfig, guard: Guard| {
+            public(&server, guard, cache.clone(), Arc::clone(&metrics), Traces::default())
+        };
         Self {
-            open: public(&server("*", ForwardProxy::Off), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            listed: public(&server(ORIGIN, proxy), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            closed: public(&server("*", ForwardProxy::Off), guard(true, 1_000), cache, metrics),
+            open: public(server("*", ForwardProxy::Off), guard(false, 0)),
+            listed: public(server(ORIGIN, proxy), guard(false, 0)),
+            closed: public(server("*", ForwardProxy::Off), guard(true, 1_000)),
             operators: admin(operators, LIMIT).into(),
             token,
             key,
