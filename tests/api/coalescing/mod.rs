@@ -11,7 +11,7 @@ use stratus::clock::Clock;
 use stratus::http;
 use stratus::limits::Limits;
 use stratus::store::{Notebook, Store};
-use stratus::telemetry::Metrics;
+use stratus::telemetry::{Metrics, Traces};
 use stratus::weather::SourceError;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -153,7 +153,8 @@ async fn serve(cache: Cache, metrics: Arc<Metrics>) -> (String, impl Drop) {
     let address = listener.local_addr().expect("an address");
     let limits = http::Limits { drain: Duration::ZERO, ..http::Limits::default() };
     let stopping = CancellationToken::new();
-    tokio::spawn(http::serve(listener, http::public(&config.server, guard, cache, metrics), limits, stopping.clone()));
+    let routes = http::public(&config.server, guard, cache, metrics, Traces::default());
+    tokio::spawn(http::serve(listener, routes, limits, stopping.clone()));
     (format!("http://{address}/weather/id:1"), stopping.drop_guard())
 }
 

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use tokio::time::timeout;
 
-use super::{SPAN, TRACE, WEATHER, ask_with, ended, only, passed_on, start, traced, tree};
+use super::{SPAN, Seen, TRACE, WEATHER, ask_with, ended, only, passed_on, start, traced, tree};
 use crate::harness::{Gate, PATIENCE, Redis, Reply, ScriptedUpstream, Service, Setup, body};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -205,8 +205,8 @@ async fn a_callers_trace_is_continued_and_what_is_not_well_formed_begins_a_new_o
     assert!(crate::harness::raw(&service, twice.as_bytes()).await.starts_with("HTTP/1.1 200"));
     let spans = ended(service, &collector).await;
     let requests: Vec<_> = spans.iter().filter(|span| span.kind == SpanKind::Server).collect();
-    let (continued, new): (Vec<_>, Vec<_>) = requests.iter().partition(|span| span.trace == TRACE);
-    assert_eq!((continued.len(), new.len()), (2, malformed.len() + 1), "{requests:#?}");
+    let (continued, new): (Vec<&Seen>, Vec<&Seen>) = requests.into_iter().partition(|span| span.trace == TRACE);
+    assert_eq!((continued.len(), new.len()), (2, malformed.len() + 1), "{spans:#?}");
     assert!(continued.iter().all(|span| span.parent == SPAN) && new.iter().all(|span| span.parent.is_empty()));
     let call = only(&spans, "GET");
     assert_eq!(passed_on(&upstream), [Some(format!("00-{TRACE}-{}-01", call.id))]);
@@ -219,8 +219,8 @@ async fn a_trace_that_its_caller_does_not_sample_is_not_sent_and_not_passed_on()
     let service = traced(Setup::memory(&upstream), &collector).start().await;
     for flags in ["00", "02"] {
         for _ in 0..2 {
-            let unsampled = ask_with(&service, &format!("/weather/id:{flags}1"), &format!("00-{TRACE}-{SPAN}-{flags}"));
-            assert_eq!(unsampled.await.status, 200);
+            let (path, traceparent) = (format!("/weather/id:{flags}1"), format!("00-{TRACE}-{SPAN}-{flags}"));
+            assert_eq!(ask_with(&service, &path, &traceparent).await.status, 200);
         }
     }
     assert_eq!(service.get("/weather/Bergen").await.status, 200);

@@ -39,7 +39,7 @@ fn told(lines: &[String], words: &str) -> usize {
 async fn a_collector_that_does_not_take_spans_costs_no_answer_and_is_told_once() {
     let upstream = ScriptedUpstream::start(Reply::json(200, body("Rome"))).await;
     let elsewhere = start().await;
-    let nobody = TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+    let nobody = TcpListener::bind("127.0.0.3:0").expect("a port").local_addr().expect("an address");
     let redirects = Manner::Redirects(format!("{}/v1/traces", elsewhere.url()));
     let troubles = [
         (None, "cannot be reached"),
@@ -103,8 +103,7 @@ async fn spans_that_a_collector_refuses_are_counted_and_one_that_is_back_is_told
     collector.behave(Manner::Refuses(3));
     ask(&program).await;
     until_counted(&program, "refused").await;
-    assert_eq!(counted(&program, "refused").await, 3);
-    assert!(counted(&program, "delivered").await > 0);
+    until_counted(&program, "delivered").await;
     let lines = program.stop().await;
     assert_eq!((told(&lines, LOST), told(&lines, "takes traces again")), (1, 1), "{lines:#?}");
 }
