@@ -85,8 +85,8 @@ fn who_watches_sees_the_service_come_and_go() {
 /// How a terminal is left, and what was on it.
 #[cfg(target_os = "linux")]
 fn watched(settings: &Settings, end: impl FnOnce(&mut Running, u32)) -> Ran {
-    // Ctrl-C reaches the shell, too, which has to go on. What is asked for a pid becomes the program.
-    let commands = "trap : INT; before=$(stty -g); sh -c 'echo \"pid $$.\"; exec \"$STRATUS\" status'; code=$?; \
+    // Ctrl-C and Ctrl-\ reach the shell, too, which has to go on. What is asked for a pid becomes the program.
+    let commands = "trap : INT QUIT; before=$(stty -g); sh -c 'echo \"pid $$.\"; exec \"$STRATUS\" status'; code=$?; \
                     [ \"$(stty -g)\" = \"$before\" ] && echo \"left with $code\"";
     let mut running = Running::with_keys(&mut super::harness::on_terminal(settings, commands));
     let line = running.line("pid ");
