@@ -82,18 +82,32 @@ fn who_watches_sees_the_service_come_and_go() {
     watching.line("state      ready");
 }
 
-/// How a terminal is left, and what was on it.
+/// What ends a table on a terminal.
 #[cfg(target_os = "linux")]
-fn watched(settings: &Settings, end: impl FnOnce(&mut Running, u32)) -> Ran {
-    // Ctrl-C reaches the shell, too, which has to go on. What is asked for a pid becomes the program.
-    let commands = "trap : INT; before=$(stty -g); sh -c 'echo \"pid $$.\"; exec \"$STRATUS\" status'; code=$?; \
+#[derive(Debug, Clone, Copy)]
+enum End {
+    Key(&'static str),
+    Signal(&'static str),
+}
+
+/// Watches until the end, and gives what was on the terminal, which has to be as it was before.
+#[cfg(target_os = "linux")]
+fn watched(settings: &Settings, end: End) -> Ran {
+    // Ctrl-C and Ctrl-\ reach the shell, too, which has to go on. The inner one becomes the program, under its pid.
+    let commands = "trap : INT QUIT; before=$(stty -g); sh -c 'echo \"pid $$.\"; exec \"$STRATUS\" status'; code=$?; \
                     [ \"$(stty -g)\" = \"$before\" ] && echo \"left with $code\"";
     let mut running = Running::with_keys(&mut super::harness::on_terminal(settings, commands));
     let line = running.line("pid ");
-    let pid = line.trim().trim_start_matches("pid ").trim_end_matches('.').parse().expect("a number");
+    let pid = line.trim().trim_start_matches("pid ").trim_end_matches('.');
     running.line("state");
     running.line("files");
-    end(&mut running, pid);
+    match end {
+        End::Key(key) => running.press(key),
+        End::Signal(name) => {
+            let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
+            assert!(sent.expect("a shell").success(), "{name}");
+        }
+    }
     running.line("left with 0");
     running.end()
 }
@@ -109,25 +123,14 @@ fn seen(line: &str) -> String {
 #[cfg(target_os = "linux")]
 fn a_terminal_is_left_as_it_was_whichever_way_the_table_ends() {
     let (_service, watcher, _upstream) = service();
-    let kill = |pid: u32, name: &str| {
-        let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status();
-        assert!(sent.expect("a shell").success());
-    };
-    let ends: [(&str, Box<dyn Fn(&mut Running, u32)>); 5] = [
-        ("q", Box::new(|running, _| running.press("q"))),
-        ("Ctrl-C", Box::new(|running, _| running.press("\u{3}"))),
-        ("SIGTERM", Box::new(move |_, pid| kill(pid, "TERM"))),
-        ("SIGHUP", Box::new(move |_, pid| kill(pid, "HUP"))),
-        ("Ctrl-\\", Box::new(|running, _| running.press("\u{1c}"))),
-    ];
-    for (way, end) in ends {
+    for end in [End::Key("q"), End::Key("\u{3}"), End::Key("\u{1c}"), End::Signal("TERM"), End::Signal("HUP")] {
         let ran = watched(&watcher, end);
-        assert_eq!(ran.code, Some(0), "{way}: {ran:?}");
+        assert_eq!(ran.code, Some(0), "{end:?}: {ran:?}");
         let (enter, leave) = (ran.stdout.find("\u{1b}[?1049h"), ran.stdout.rfind("\u{1b}[?1049l"));
-        assert!(enter.is_some() && enter < leave, "{way}: {ran:?}");
+        assert!(enter.is_some() && enter < leave, "{end:?}: {ran:?}");
         assert!(
             ran.stdout.rfind("\u{1b}[?25l") < ran.stdout.rfind("\u{1b}[?25h"),
-            "the cursor is back: {way}: {ran:?}"
+            "the cursor is back: {end:?}: {ran:?}"
         );
     }
 }
@@ -147,7 +150,7 @@ fn a_narrow_terminal_is_not_written_over_its_edge_and_a_replica_that_is_away_doe
     assert!(wide.is_empty(), "{wide:?}");
 
     let (_service, watcher, _upstream) = service();
-    let ran = watched(&watcher, |running, _| running.press("q"));
+    let ran = watched(&watcher, End::Key("q"));
     let wide: Vec<_> = ran.stdout.lines().map(seen).filter(|line| line.chars().count() > 60).collect();
     assert!(wide.is_empty(), "{wide:?}");
     assert!(ran.stdout.contains("\u{1b}[32mready\u{1b}[0m"), "{ran:?}");
