@@ -409,7 +409,10 @@
     event.preventDefault();
     const typed = at('consumer-key').value.trim();
     // Anything else cannot be the value of a header, and none of our keys has it.
-    if (!/^[!-~]+$/.test(typed)) return trouble({ code: 'invalid-key', detail: 'A key is one word of letters, digits and signs.', status: 401 }, '');
+    if (!/^[!-~]+$/.test(typed)) {
+      at('consumer-key').select();
+      return trouble({ code: 'invalid-key', detail: 'A key is one word of letters, digits and signs.', status: 401 }, '');
+    }
     key = typed;
     at('consumer-key').value = '';
     ask();

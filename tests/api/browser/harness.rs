@@ -24,6 +24,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// What browsers say of every answer that is no success. It is no fault of a page.
 const OF_ANSWERS: &str = "Failed to load resource: the server responded with a status of";
 
+/// Addresses that no network is needed for.
+const INSIDE: [&str; 5] = ["about", "chrome", "chrome-untrusted", "data", "devtools"];
+
 /// How somebody looks at a page.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Look {
@@ -80,6 +83,11 @@ impl Browser {
         client.update_timeouts(patience).await.expect("timeouts");
         let browser = Self { client, driver, _folder: folder };
         browser.look(Look::DESKTOP).await;
+        // The browser's own first page is not what is tested.
+        browser.open("about:blank").await;
+        for kind in ["browser", "performance"] {
+            browser.log(kind).await;
+        }
         browser
     }
 
@@ -179,6 +187,12 @@ impl Browser {
         messages.filter(|message| !message.contains(OF_ANSWERS)).collect()
     }
 
+    /// Waits until the console complains of something with these words.
+    pub(crate) async fn complains_of(&self, words: &str) {
+        let told = async { while !self.complaints().await.iter().any(|line| line.contains(words)) {} };
+        tokio::time::timeout(PATIENCE, told).await.unwrap_or_else(|_| panic!("nobody complains of: {words}"));
+    }
+
     /// The requests that were made since it was last asked, in order.
     pub(crate) async fn requests(&self) -> Vec<Sent> {
         let mut sent: Vec<(Value, Sent)> = Vec::new();
@@ -197,7 +211,7 @@ impl Browser {
             }
         }
         // The icon of a tab is an address that holds its own content.
-        sent.into_iter().map(|(_, sent)| sent).filter(|sent| sent.url.scheme() != "data").collect()
+        sent.into_iter().map(|(_, sent)| sent).filter(|sent| !INSIDE.contains(&sent.url.scheme())).collect()
     }
 
     /// What axe-core finds wrong for people who see, hear or move less well (WCAG 2.2 AA, and good practice).

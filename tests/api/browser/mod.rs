@@ -12,7 +12,7 @@ use harness::Browser;
 
 use crate::harness::{Reply, ScriptedUpstream, Service, Setup};
 
-/// The weather of a place as OpenWeatherMap tells it, at 13:33 UTC, in metric units.
+/// The weather of a place as OpenWeatherMap tells it, at 14:13 UTC, in metric units.
 fn weather(name: &str) -> String {
     format!(
         r#"{{"coord":{{"lon":-0.1257,"lat":51.5085}},"weather":[{{"id":802,"main":"Clouds","description":"scattered clouds","icon":"02d"}}],"base":"stations","main":{{"temp":12.4,"feels_like":-0.4,"pressure":1012,"humidity":62}},"visibility":8000,"wind":{{"speed":3.6,"deg":131,"gust":7.25}},"clouds":{{"all":40}},"dt":1790000000,"sys":{{"country":"GB","sunrise":1789971900,"sunset":1790016000}},"timezone":3600,"id":2643743,"name":"{name}","cod":200}}"#
