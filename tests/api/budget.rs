@@ -16,9 +16,9 @@ use crate::harness::{
 
 /// Past freshness and the time in which a copy is given at once, within the time for which one is kept.
 const STALE_AFTER: Duration = Duration::from_secs(361);
-/// A minute, and the time from a permit to its call.
-const A_MINUTE: RangeInclusive<u64> = 1..=62;
-const PATIENCE: Duration = Duration::from_secs(20);
+/// A minute, and the time from a permit to its call: the harness gives a connection ten seconds.
+const A_MINUTE: RangeInclusive<u64> = 1..=71;
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn path(place: usize) -> String {
     format!("/weather/id:{place}")
@@ -247,7 +247,7 @@ async fn the_calls_of_a_day_are_counted_for_all_replicas_and_beyond_restarts_of_
                 0..30 => assert_eq!(answer.status, 200),
                 30..40 => is_refused(&answer, 34_700..=35_260),
                 // After a loss nobody is served from Redis for a minute.
-                _ => is_refused(&answer, 1..=64),
+                _ => is_refused(&answer, 1..=73),
             }
         }
         if place == 30 {

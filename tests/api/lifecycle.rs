@@ -148,10 +148,12 @@ async fn listener(limits: Limits) -> (SocketAddr, DropGuard) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_does_not_finish_its_head_is_cut_off() {
-    let header_timeout = Duration::from_millis(200);
-    let limits = Limits { header_timeout, write_timeout: PATIENCE, ..Limits::default() };
-    let (address, _running) = listener(limits).await;
-    for (sent, answered) in [("", ""), ("GET / HT", ""), ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", "hello")] {
+    // Who sends the whole of it needs some time for that on a busy machine.
+    let (short, long) = (Duration::from_millis(200), Duration::from_secs(5));
+    let whole = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (sent, answered, header_timeout) in [("", "", short), ("GET / HT", "", short), (whole, "hello", long)] {
+        let limits = Limits { header_timeout, write_timeout: PATIENCE, ..Limits::default() };
+        let (address, _running) = listener(limits).await;
         let mut slow = connect(address).await;
         slow.write_all(sent.as_bytes()).await.expect("it is taken");
         let answer = read_to_end(&mut slow).await;
@@ -191,7 +193,7 @@ async fn a_log_that_nobody_reads_holds_up_neither_answers_nor_the_end() {
     let asking = async {
         // More lines than a pipe holds.
         let mut answered = 0;
-        while answered < 1_000 {
+        while answered < 500 {
             let Ok(mut stream) = TcpStream::connect(address).await else { continue };
             let question = QUESTION.repeat(100);
             stream.write_all(&question).await.expect("it is taken");

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::harness::upstream::Request;
 use crate::harness::{Answer, Program, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body, program};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// How long an answer is fresh.
 const FRESH: Duration = Duration::from_secs(3);
 const PLACES: usize = 40;

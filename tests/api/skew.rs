@@ -2,13 +2,14 @@
 //! harm comes of it. What takes hours or a store that keeps the same time is shown in `src/cache/fleet_tests.rs`,
 //! `src/upstream/budget/promises_tests.rs` and `src/limits/promises_tests.rs`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
+use crate::fleet::calls_of_a_load;
 use crate::harness::{ManualClock, PATIENCE, Redis, Reply, ScriptedUpstream, Service, Setup, answer, body};
 
 const WRONG_BY_MS: [i64; 3] = [-5_000, 0, 5_000];
@@ -108,12 +109,14 @@ async fn a_purge_is_obeyed_by_all_whoever_has_loaded_and_nothing_of_before_comes
             fleet.upstream.reply(Reply::json(200, body("new")));
             fleet.purge(purger, what).await;
             fleet.all_forget().await;
+            let asked = Instant::now();
             // Now, and when the clock of every replica has passed that of any other.
             for _ in 0..3 {
                 assert_eq!(fleet.all("/weather/Rome").await, vec![body("new"); 3], "{loader} loads, {purger} purges");
                 fleet.clock.advance(8 * STEP);
             }
-            assert_eq!(fleet.upstream.calls(), 2, "{loader} loads, {purger} purges");
+            let (calls, at_most) = (fleet.upstream.calls(), 1 + calls_of_a_load(asked.elapsed()));
+            assert!((2..=at_most).contains(&calls), "{loader} loads, {purger} purges: {calls} calls");
         }
     }
 }

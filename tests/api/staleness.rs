@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::harness::{Gate, Redis, Reply, ScriptedUpstream, Service, Setup, body};
 
 const UNKNOWN: &str = r#"{"cod":"404","message":"city not found"}"#;
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Asks until the answer is a hit again: until a call behind an answer has been stored.
 async fn renewed(service: &Service, path: &str) -> String {

@@ -188,7 +188,7 @@ async fn an_upstream_that_never_answers_is_a_timeout_or_a_stale_copy() {
     let upstream = ScriptedUpstream::start(Reply::never()).await;
     let service = Setup::memory(&upstream).set("upstream.timeout_ms", 200).start().await;
     assert_problem("never", &service.get("/weather/Oslo").await, 504, "upstream-timeout");
-    let slow = Setup::memory(&upstream).set("upstream.timeout_ms", 3_000).start().await;
+    let slow = Setup::memory(&upstream).set("upstream.timeout_ms", 6_000).start().await;
     upstream.reply(Reply::json(200, body("Oslo")));
     assert_nothing_stored("never", &slow).await;
     slow.clock.advance(STALE_AFTER);

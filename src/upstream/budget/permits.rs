@@ -15,10 +15,12 @@ use crate::weather::Purpose;
 
 /// Slots that are tried by what is known before all are read.
 const TRIES: usize = 4;
-/// From the claim to the permit; of what takes longer no use is made, and the slot is lost.
+/// From the claim to the permit; what takes longer, on a machine that has no time for us, is claimed anew.
 const HANDOVER: Duration = Duration::from_millis(500);
-/// Calls of the shared minute that one permit may cost: on a machine that has no time for us, the first may be lost.
-const HANDOVERS: usize = 3;
+/// How often that is done for one permit.
+const HANDOVERS: usize = 10;
+/// A call that is counted in the day and the month is made within this time, or counted again: they may have ended.
+const CHARGE_LASTS: Duration = Duration::from_secs(5);
 /// Sooner nobody should ask again.
 const MIN_RETRY: Duration = Duration::from_secs(1);
 /// When to ask again if it is not known when there is a call: the store is away, say.
@@ -190,19 +192,31 @@ impl Budget {
     }
 
     async fn shared(&self, purpose: Purpose) -> Result<Permit, Shut> {
+        let (mut place, mut charged) = (self.place(purpose).await?, None);
         for _ in 0..HANDOVERS {
-            let place = match self.known(purpose)? {
-                Some(place) => place,
-                None => {
-                    self.tried(self.look_at_store(Reader::Caller).await)?;
-                    self.claim_any(purpose).await?
+            if self.confirm(&place, &mut charged).await? {
+                if let Place::Slot { claimed, .. } = place {
+                    self.lock().stock.add(claimed, self.parts.weight - 1);
                 }
-            };
-            if let Some(permit) = self.confirm(place).await? {
-                return Ok(permit);
+                return Ok(Permit(()));
             }
+            place = match place {
+                Place::Slot { slot, claimed } => self.claim_again(slot, claimed, purpose).await?,
+                Place::Stock { .. } => self.place(purpose).await?,
+            };
         }
         Err(Shut::new(RefusedBecause::Minute, None))
+    }
+
+    /// A call of the minute.
+    async fn place(&self, purpose: Purpose) -> Result<Place, Shut> {
+        match self.known(purpose)? {
+            Some(place) => Ok(place),
+            None => {
+                self.tried(self.look_at_store(Reader::Caller).await)?;
+                self.claim_any(purpose).await
+            }
+        }
     }
 
     /// What can be said without the store: that it is in vain, or that there is one in stock.
@@ -264,7 +278,7 @@ impl Budget {
 
     /// Whether the slot is ours now, under every name: each replica knows at least one of them.
     async fn claim(&self, slot: usize, purpose: Purpose) -> Result<bool, StoreError> {
-        let note = Note { purpose, end_ms: self.ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)) };
+        let note = self.slot_note(purpose);
         for name in &self.slot_names.under(&self.ledger)[slot] {
             if let Claimed::Theirs(value) = self.ledger.claim(name, &note.encode(), self.slot_ttl).await? {
                 self.found_taken(slot, name, &value);
@@ -275,15 +289,39 @@ impl Budget {
         Ok(true)
     }
 
-    /// Turns a call of the minute into a permit, if day and month allow it and the claim was good; `None` if that took too long.
-    async fn confirm(&self, place: Place) -> Result<Option<Permit>, Shut> {
+    /// Begins a slot of ours anew, which was claimed too long ago to be used: it costs nobody another one.
+    async fn claim_again(&self, slot: usize, before: Instant, purpose: Purpose) -> Result<Place, Shut> {
+        let (claimed, note) = (Instant::now(), self.slot_note(purpose));
+        for name in &self.slot_names.under(&self.ledger)[slot] {
+            self.tried(self.ledger.write(name, &note.encode(), self.slot_ttl).await)?;
+        }
+        let now = Instant::now();
+        self.lock().view.ours(slot, note, now);
+        // Otherwise it may have ended before, and be another's: it is taken for longer now, and not used here.
+        if now < before + self.slot_ttl {
+            Ok(Place::Slot { slot, claimed })
+        } else {
+            Err(Shut::new(RefusedBecause::Minute, None))
+        }
+    }
+
+    fn slot_note(&self, purpose: Purpose) -> Note {
+        Note { purpose, end_ms: self.ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)) }
+    }
+
+    /// Whether a call of the minute is a permit: day and month allow it, the claim was good, and all that took no longer than
+    /// it may. `charged` tells when day and month have counted it.
+    async fn confirm(&self, place: &Place, charged: &mut Option<Instant>) -> Result<bool, Shut> {
+        let now = Instant::now();
+        let is_charged = charged.is_some_and(|charged| now < charged + CHARGE_LASTS);
+        let charge = async { if is_charged { Ok(None) } else { self.calendar.take_shared(&self.ledger).await } };
         let confirmed = async {
-            match (&self.watch, &place) {
+            match (&self.watch, place) {
                 (Some(watch), Place::Slot { slot, .. }) => watch.confirms(&self.ledger, *slot).await,
                 _ => Ok(true),
             }
         };
-        let (used_up, confirmed) = tokio::join!(self.calendar.take_shared(&self.ledger), confirmed);
+        let (used_up, confirmed) = tokio::join!(charge, confirmed);
         let used_up = self.tried(used_up)?;
         if !self.tried(confirmed)? {
             return Err(Shut::new(RefusedBecause::Minute, None));
@@ -291,17 +329,14 @@ impl Budget {
         if let Some(used_up) = used_up {
             return Err(Shut::of(used_up, false));
         }
+        if !is_charged {
+            *charged = Some(now);
+        }
         let deadline = match place {
-            Place::Slot { claimed, .. } => claimed + HANDOVER,
-            Place::Stock { claimed } => claimed + STOCK_LASTS + HANDOVER,
+            Place::Slot { claimed, .. } => *claimed + HANDOVER,
+            Place::Stock { claimed } => *claimed + STOCK_LASTS + HANDOVER,
         };
-        if Instant::now() > deadline {
-            return Ok(None);
-        }
-        if let Place::Slot { claimed, .. } = place {
-            self.lock().stock.add(claimed, self.parts.weight - 1);
-        }
-        Ok(Some(Permit(())))
+        Ok(Instant::now() <= deadline)
     }
 }
 

@@ -27,7 +27,7 @@ const DEFAULT_HEADERS: [(&str, &str); 5] = [
 const HEAD_LIMIT: usize = 64 * 1024;
 
 /// How long `wait_for_calls` waits.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The server; dropping it closes its port and all connections.
 pub(crate) struct ScriptedUpstream {

@@ -52,7 +52,7 @@ async fn when_the_budget_is_spent_what_is_not_kept_is_blocked_and_what_is_kept_i
     assert!(refused.len() >= 11, "{}", refused.len());
     for refused in refused {
         says(refused, 429, BLOCKED);
-        assert!((1..=62).contains(&retry_after(refused)), "{refused:?}");
+        assert!((1..=71).contains(&retry_after(refused)), "{refused:?}");
     }
     assert!(upstream.calls() <= 10);
     assert_eq!(service.get(LONDON).await.x_cache(), "HIT");
