@@ -25,6 +25,7 @@ mod lifecycle;
 mod limits_redis;
 mod malicious;
 mod model;
+mod openapi;
 mod openweathermap;
 mod privacy;
 mod redis_credentials;
