@@ -29,6 +29,7 @@ mod lifecycle;
 mod limits_redis;
 mod malicious;
 mod model;
+mod openapi;
 mod openweathermap;
 mod page;
 #[cfg(target_os = "linux")]
