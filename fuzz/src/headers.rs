@@ -20,7 +20,7 @@ use stratus::http::{
 use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
 use stratus::store::{Notebook, Store, StoreConfig};
-use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, UpstreamReport, WindowReport};
+use stratus::telemetry::{BreakerReport, BudgetReport, Metrics, Traces, UpstreamReport, WindowReport};
 use stratus::weather::{Fetched, Fetching, Purpose, Query, Source, SourceError};
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::Instant;
@@ -256,9 +256,21 @@ impl Service {
             wrong_tokens: WrongTokens::default(),
         };
         Self {
-            open: public(&server("*", ForwardProxy::Off), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            listed: public(&server(ORIGIN, proxy), guard(false, 0), cache.clone(), Arc::clone(&metrics)),
-            closed: public(&server("*", ForwardProxy::Off), guard(true, 1_000), cache, metrics),
+            open: public(
+                &server("*", ForwardProxy::Off),
+                guard(false, 0),
+                cache.clone(),
+                Arc::clone(&metrics),
+                Traces::default(),
+            ),
+            listed: public(
+                &server(ORIGIN, proxy),
+                guard(false, 0),
+                cache.clone(),
+                Arc::clone(&metrics),
+                Traces::default(),
+            ),
+            closed: public(&server("*", ForwardProxy::Off), guard(true, 1_000), cache, metrics, Traces::default()),
             operators: admin(operators, LIMIT).into(),
             token,
             key,
