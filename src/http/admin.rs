@@ -1,13 +1,16 @@
 //! The operators' listener: health, metrics, status, purge; `credentials` and the `dashboard` are next door.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
+use axum::http::uri::Authority;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -176,7 +179,8 @@ async fn purge(State(state): State<AdminState>, body: Result<Bytes, BytesRejecti
     Ok(Json(answer).into_response())
 }
 
-/// The same if there is a token; else everybody, as far as they reach the listener.
+/// The same if there is a token; else everybody, as far as they reach the listener. But pages of other sites must not, which
+/// could have their own name point here (DNS rebinding): so only who asks by an address, or `localhost`.
 async fn with_token_if_set(
     state: State<AdminState>,
     peer: Extension<Peer>,
@@ -184,9 +188,20 @@ async fn with_token_if_set(
     next: Next,
 ) -> Result<Response, Problem> {
     if state.token.is_none() {
-        return Ok(next.run(request).await);
+        let host = request.headers().get(HOST).and_then(|host| Authority::from_str(host.to_str().ok()?).ok());
+        return match host {
+            Some(host) if is_ours(host.host()) => Ok(next.run(request).await),
+            _ => Err(Problem::no_token_for_names()),
+        };
     }
     with_token(state, peer, request, next).await
+}
+
+/// Whether a host is none that a stranger can have named: an address, or what never leaves this machine (RFC 6761, section 6.3).
+fn is_ours(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let name = host.to_ascii_lowercase();
+    address.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
 }
 
 /// Lets only those through who have the token. Compares in constant time: how long it takes says nothing about the token.

@@ -133,6 +133,12 @@ impl Problem {
         Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)
     }
 
+    /// Asked by a name that anybody may point at this machine.
+    pub(super) fn no_token_for_names() -> Self {
+        let detail = "without a token this is answered by an address or localhost only: set admin.token_file";
+        Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)
+    }
+
     pub(super) fn invalid_body(detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid-body", "Invalid body", detail)
     }

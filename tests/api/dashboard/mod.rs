@@ -130,3 +130,22 @@ async fn events_need_the_token_if_there_is_one_and_trying_tokens_is_limited() {
         assert_eq!(try_with(Some(token)).await.code(), "rate-limited", "{token}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_token_no_page_of_another_site_can_watch_by_a_name_that_leads_here() {
+    let service = Setup::memory(&weather().await).start().await;
+    let status = async |host: &str| {
+        let request = service.admin_request(Method::GET, "/events").header("host", host);
+        timeout(PATIENCE, request.send()).await.expect("an answer in time").expect("an answer").status().as_u16()
+    };
+    for host in ["127.0.0.1:3001", "[::1]:3001", "localhost:8080", "LOCALHOST", "stratus.localhost"] {
+        assert_eq!(status(host).await, 200, "{host}");
+    }
+    for host in ["rebound.example:3001", "localhost.example", "127.0.0.1.example", "a@b", ""] {
+        assert_eq!(status(host).await, 403, "{host}");
+    }
+    let setup = Setup::memory(&weather().await).set("admin.token", TOKEN);
+    let service = setup.start().await;
+    let request = service.admin_request(Method::GET, "/events").header("host", "stratus.example").bearer_auth(TOKEN);
+    assert_eq!(request.send().await.expect("an answer").status(), 200);
+}
