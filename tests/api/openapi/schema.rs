@@ -21,7 +21,9 @@ pub(super) fn check(document: &Value, schema: &Value, value: &Value, at: &str) -
                 name => is(value, name),
             },
             "enum" => list(said).contains(value),
-            "required" => list(said).iter().all(|name| value.as_object().is_none_or(|has| has.contains_key(text(name)))),
+            "required" => {
+                list(said).iter().all(|name| value.as_object().is_none_or(|has| has.contains_key(text(name))))
+            }
             "properties" => {
                 for (name, schema) in said.as_object().into_iter().flatten() {
                     if let Some(member) = value.get(name) {
