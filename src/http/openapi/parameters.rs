@@ -204,7 +204,7 @@ fn place(place: Place) -> Vec<Parameter> {
     use Required::{False, True};
     let name = |required| {
         let text = "The name of a place: city; city,country; city,state,country.";
-        query("q", required, text, string()).example(Some("London,GB".into())).build()
+        query("q", required, text, string()).example(Some("London,GB".into()))
     };
     let zip = |required| {
         let text = "A postal code with its country, such as `94040,US`; without one it is of the United States.";
@@ -214,12 +214,15 @@ fn place(place: Place) -> Vec<Parameter> {
     match place {
         Place::Any => {
             let id = query("id", False, &instead("A city id of OpenWeatherMap's, such as 2643743."), string()).build();
-            [vec![name(False), id, zip(False).build()], point(False, None)].concat()
+            [vec![name(False).build(), id, zip(False).build()], point(False, None)].concat()
         }
-        Place::NameOrPoint => [vec![name(False)], point(False, None)].concat(),
+        Place::NameOrPoint => [vec![name(False).build()], point(False, None)].concat(),
         Place::Point | Place::ExactPoint => point(True, Some((51.5073, -0.1276))),
-        Place::Name => vec![name(True)],
-        Place::Zip => vec![zip(True).example(Some("E14,GB".into())).build()],
+        // Nothing, or only white space, is none.
+        Place::Name => vec![name(True).schema(Some(string().pattern(Some(r"\S")))).build()],
+        Place::Zip => {
+            vec![zip(True).schema(Some(string().pattern(Some(r"\S")))).example(Some("E14,GB".into())).build()]
+        }
         Place::Other => Vec::new(),
     }
 }

@@ -157,6 +157,11 @@ fn error(status: S, dialect: Dialect, bodies: Bodies) -> Response {
         };
         let content = with_examples(ContentBuilder::new().schema(Some(named(schema))), examples);
         response = response.content(media_type, content.build());
+        if dialect == Dialect::Own {
+            let line = "On `/weather`, for those who asked for text.";
+            let content = ContentBuilder::new().schema(Some(string())).description(Some(line));
+            response = response.content(TEXT, content.build());
+        }
     }
     response.build()
 }
