@@ -33,11 +33,13 @@ pub(crate) struct Look {
     pub(crate) width: u32,
     pub(crate) height: u32,
     pub(crate) dark: bool,
+    /// Whether they prefer less motion.
+    pub(crate) still: bool,
 }
 
 impl Look {
-    pub(crate) const DESKTOP: Self = Self { width: 1_280, height: 900, dark: false };
-    pub(crate) const PHONE: Self = Self { width: 360, height: 740, dark: false };
+    pub(crate) const DESKTOP: Self = Self { width: 1_280, height: 900, dark: false, still: false };
+    pub(crate) const PHONE: Self = Self { width: 360, height: 740, dark: false, still: false };
 
     pub(crate) const fn dark(self) -> Self {
         Self { dark: true, ..self }
@@ -91,13 +93,15 @@ impl Browser {
         browser
     }
 
-    /// Changes the window and the colours that its user prefers.
+    /// Changes the window and the colours and motion that its user prefers.
     pub(crate) async fn look(&self, look: Look) {
         let size =
             json!({"width": look.width, "height": look.height, "deviceScaleFactor": 1, "mobile": look.width < 500});
         self.devtools("Emulation.setDeviceMetricsOverride", size).await;
         let scheme = json!({"name": "prefers-color-scheme", "value": if look.dark { "dark" } else { "light" }});
-        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [scheme] })).await;
+        let motion = if look.still { "reduce" } else { "no-preference" };
+        let motion = json!({"name": "prefers-reduced-motion", "value": motion});
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": [scheme, motion] })).await;
     }
 
     /// Opens an address and waits until the page is loaded.

@@ -68,6 +68,20 @@ async fn text_on_every_sky_can_be_read_and_nothing_is_wider_than_the_narrowest_p
     assert!(contrast >= 4.5, "{contrast}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: scripts/test-pages"]
+async fn nothing_moves_for_who_prefers_less_motion() {
+    let stage = Stage::new().await;
+    let motion = "const style = (id) => getComputedStyle(document.getElementById(id));
+        const bar = getComputedStyle(document.getElementById('bar').firstElementChild);
+        return [style('answer').animationName, bar.transitionProperty]";
+    for (still, expected) in [(false, ["appear", "transform"]), (true, ["none", "none"])] {
+        stage.browser.look(Look { still, ..Look::DESKTOP }).await;
+        stage.open_london().await;
+        assert_eq!(stage.browser.run(motion).await, serde_json::json!(expected));
+    }
+}
+
 /// What has the focus, and whether that can be seen.
 async fn focus(browser: &Browser) -> (String, bool) {
     let script = "const it = document.activeElement;
