@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri};
 use secrecy::SecretString;
 use stratus::cache::{Cache, CacheConfig, Policy};
@@ -14,8 +15,8 @@ use stratus::consumers::{Consumers, PER_MINUTE, entry, generate_key, parse};
 use stratus::credentials::Vault;
 use stratus::crypto::{Keyring, generate_key_line};
 use stratus::http::{
-    AccessConfig, AdminState, ForwardProxy, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, WrongTokens,
-    admin, fuzzing, public,
+    AccessConfig, AdminState, ForwardProxy, ForwardedHeader, Guard, Routes, ServerConfig, TrustedProxies, Watchers,
+    WrongTokens, admin, fuzzing, public,
 };
 use stratus::limits::Limits;
 use stratus::reload::{Live, Reloader};
@@ -83,6 +84,9 @@ pub fn check(data: &[u8]) {
             _ => fuzzing::answer(&service.open, request, PROXY).await,
         };
         let (parts, body) = response.into_parts();
+        // A stream of events has no end.
+        let is_stream = parts.headers.get(CONTENT_TYPE).is_some_and(|type_| type_ == "text/event-stream");
+        let body = if is_stream { Body::empty() } else { body };
         let body = to_bytes(body, MOST_BYTES).await.expect("a body that is there already");
         (Response::from_parts(parts, ()), String::from_utf8_lossy(&body).into_owned())
     });
@@ -252,6 +256,10 @@ impl Service {
             stopping: CancellationToken::new(),
             files: Reloader::default().start(),
             upstream: Arc::new(report),
+            consumers: None,
+            certificates: Arc::new(Vec::new),
+            clock: clock.clone(),
+            watchers: Watchers::default(),
             started: Instant::now(),
             wrong_tokens: WrongTokens::default(),
         };
