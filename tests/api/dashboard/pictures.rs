@@ -19,12 +19,13 @@ const APPS: [(&str, u32, Option<&str>); 4] = [
 /// How long there are callers before the pictures are taken, in events of a second.
 const EVENTS: u32 = 100;
 
-/// Asks for places as apps do, most for few of them, until it is dropped.
-async fn callers(public: SocketAddr) {
+/// Asks for places as apps do, most for few of them, until it is dropped; or for new ones only.
+async fn callers(public: SocketAddr, new_ones: bool) {
     let client = Client::builder().no_proxy().build().expect("a client");
     for number in 0_u32.. {
         let app = [1, 0, 1, 1, 3, 1, 0, 2, 1, 1][number as usize % 10];
         let place = if number.is_multiple_of(7) { number / 40 % 50 } else { number % 9 };
+        let place = if new_ones { 1_000_000 + number } else { place };
         let request = client.get(format!("http://{public}/weather/id:{}", 2_643_743 + place));
         let _ = request.bearer_auth(APPS[app].0).send().await;
         // Busier and quieter.
@@ -60,7 +61,7 @@ async fn the_dashboard_has_its_pictures() {
     browser.type_text(std::fs::read_to_string(redis.secret("admin-token")).expect("the token").trim()).await;
     browser.press(&[Key::Enter]).await;
     browser.shows("link", "Live").await;
-    let asking = tokio::spawn(callers(program.public()));
+    let asking = tokio::spawn(callers(program.public(), false));
     browser
         .run(
             "window.looks = 0; new MutationObserver(() => { window.looks += 1; })
@@ -71,13 +72,16 @@ async fn the_dashboard_has_its_pictures() {
     for events in (10..=EVENTS).step_by(10) {
         browser.until("callers for a while", &format!("window.looks >= {events}")).await;
     }
-    picture(&browser, "dashboard", Look { height: 1_010, ..Look::DESKTOP }).await;
-    picture(&browser, "dashboard-dark", Look { height: 1_010, ..Look::DESKTOP }.dark()).await;
+    picture(&browser, "dashboard", Look { height: 910, ..Look::DESKTOP }).await;
+    picture(&browser, "dashboard-dark", Look { height: 910, ..Look::DESKTOP }.dark()).await;
     picture(&browser, "dashboard-phone", Look { height: 1_500, ..Look::PHONE }).await;
     upstream.reply(Reply::json(500, ""));
     redis.server.stop().await;
+    let asking_for_new_ones = tokio::spawn(callers(program.public(), true));
     browser.shows("verdict", "Redis is away").await;
     browser.shows("breaker", "Not called").await;
     picture(&browser, "dashboard-trouble", Look { height: 1_100, ..Look::DESKTOP }).await;
-    asking.abort();
+    for asking in [asking, asking_for_new_ones] {
+        asking.abort();
+    }
 }
