@@ -159,7 +159,7 @@ fn error(status: S, dialect: Dialect, bodies: Bodies) -> Response {
         response = response.content(media_type, content.build());
         if dialect == Dialect::Own {
             let line = "On `/weather`, for those who asked for text.";
-            let content = ContentBuilder::new().schema(Some(string())).description(Some(line));
+            let content = ContentBuilder::new().schema(Some(string().description(Some(line))));
             response = response.content(TEXT, content.build());
         }
     }
