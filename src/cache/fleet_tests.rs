@@ -159,24 +159,6 @@ async fn a_purge_is_in_the_memory_of_every_replica_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_purged_forgets_once_and_keeps_what_is_loaded_after_that() {
-    for all in [false, true] {
-        let fleet = Fleet::new();
-        for call in 1..=3 {
-            if all {
-                fleet.replicas[0].purge_all().await.unwrap();
-            } else {
-                fleet.replicas[0].purge(&"id:1".parse().unwrap()).await.unwrap();
-            }
-            sleep(Duration::from_millis(20)).await;
-            assert_eq!(fleet.call_of(0, 1).await, call);
-            sleep(SECOND).await;
-            assert_eq!(fleet.ask(0, 1).await.unwrap().origin, MEMORY, "all: {all}, purge {call}");
-        }
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_purge_of_everything_is_of_all_that_was_loaded_before_it_whatever_clocks_say_and_nothing_comes_back() {
     for (loader, purger) in pairs() {
         let fleet = Fleet::new();

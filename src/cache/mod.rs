@@ -181,9 +181,9 @@ impl Cache {
         purged(async move {
             // Before: what is being asked now shall not be kept. After: nor what is there or was found meanwhile.
             inner.hot.next_generation();
-            let removed = inner.shelf.remove(&location).await;
+            let removed = inner.shelf.remove(&location).await?;
             inner.hot.clear();
-            removed
+            Ok(removed)
         })
         .await
     }
@@ -197,10 +197,9 @@ impl Cache {
         let inner = Arc::clone(&self.0);
         purged(async move {
             inner.hot.next_generation();
-            let removed = inner.shelf.remove_all().await;
-            // Also if it failed: the mark may be there, and is not looked at here.
+            inner.shelf.remove_all().await?;
             inner.hot.clear();
-            removed
+            Ok(())
         })
         .await
     }

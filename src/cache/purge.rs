@@ -35,11 +35,11 @@ async fn look_again_and_again(inner: Weak<Inner>) {
 }
 
 impl Inner {
-    /// Forgets what is in memory if there is a mark of somebody else that was not `seen`. One that is gone says nothing: it
-    /// was at its end, or Redis lost everything. To forget for one's own would take back what was loaded since.
+    /// Forgets what is in memory if there is a mark that was not `seen`. One that is gone says nothing: it was at its end,
+    /// or Redis lost everything.
     async fn look_for_marks(&self, seen: &mut Vec<(Mark, Bytes)>) {
         let Ok(marks) = self.shelf.marks().await else { return };
-        if marks.iter().any(|mark| !seen.contains(mark) && !self.shelf.is_own(mark)) {
+        if marks.iter().any(|mark| !seen.contains(mark)) {
             self.hot.clear();
         }
         if !marks.is_empty() {

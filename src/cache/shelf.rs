@@ -1,11 +1,10 @@
 //! The shelf: records in the store, sealed, under keyed names, and what counts as purged.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::freshness::{Freshness, Policy, Spread, is_from_the_future};
 use super::record::{Content, Record};
-use bytes::Bytes;
 use quick_cache::sync::Cache;
 
 use crate::crypto::{OpenError, Opened, Padding, RecordName, Times};
@@ -42,9 +41,6 @@ impl Mark {
     }
 }
 
-/// Sealed notes, by their names.
-type Sealed = Vec<(RecordName, Vec<u8>)>;
-
 /// Sealed records in the store.
 pub(super) struct Shelf {
     notes: Notebook,
@@ -56,14 +52,12 @@ pub(super) struct Shelf {
     watched: AtomicBool,
     /// The same of places, as far as notes of it were found.
     places: Cache<String, u64>,
-    /// The sealed bytes of the last marks that were left here.
-    own: Mutex<Vec<(Mark, Bytes)>>,
 }
 
 impl Shelf {
     pub(super) fn new(policy: Policy, notes: Notebook, metrics: Arc<Metrics>) -> Self {
         let (purged_at_ms, watched) = (AtomicU64::new(0), AtomicBool::new(false));
-        Self { notes, policy, metrics, purged_at_ms, watched, places: Cache::new(PLACES), own: Mutex::default() }
+        Self { notes, policy, metrics, purged_at_ms, watched, places: Cache::new(PLACES) }
     }
 
     /// Where the records are.
@@ -204,8 +198,7 @@ impl Shelf {
         // What else can be asked about it nobody can count. Who looks for such a record looks for this, too.
         let place = location.parameters();
         let known = self.places.get(&place).unwrap_or_default();
-        let (now, notes) = self.seal(&purge_of(&place), known)?;
-        self.leave(&notes).await?;
+        let now = self.leave(&purge_of(&place), known).await?;
         self.places.insert(place, now);
         // Only now: whoever reads the mark finds the records gone.
         self.mark(Mark::Place).await?;
@@ -221,57 +214,28 @@ impl Shelf {
         Ok(())
     }
 
-    /// Leaves a mark with the time of now, and later than the purge that is known. Once the oldest record is dead it has done
-    /// its work.
+    /// Leaves a mark with the time of now, and later than the purge that is known. Once the oldest record is dead it has done its work.
     async fn mark(&self, mark: Mark) -> Result<u64, StoreError> {
-        let (now, notes) = self.seal(mark.subject(), self.purged_at_ms())?;
-        {
-            // Before anybody can find them.
-            let mut own = self.own();
-            own.retain(|(of, _)| *of != mark);
-            own.extend(notes.iter().map(|(_, sealed)| (mark, Bytes::copy_from_slice(sealed))));
-        }
-        let left = self.leave(&notes).await;
-        if left.is_err() {
-            // It may be there all the same, or later.
-            self.own().retain(|(of, _)| *of != mark);
-        }
-        left.map(|()| now)
+        self.leave(mark.subject(), self.purged_at_ms()).await
     }
 
-    /// Whether a mark was left here: whoever leaves one forgets by himself.
-    pub(super) fn is_own(&self, mark: &(Mark, Bytes)) -> bool {
-        self.own().contains(mark)
-    }
-
-    fn own(&self) -> MutexGuard<'_, Vec<(Mark, Bytes)>> {
-        self.own.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Notes that say when something was purged: now, and later than `known_ms`. Under every name of the ring: a replica that
-    /// has not got the newest key yet looks under the others.
-    fn seal(&self, subject: &str, known_ms: u64) -> Result<(u64, Sealed), StoreError> {
+    /// The same for what says when something was purged, and later than `known_ms`.
+    async fn leave(&self, subject: &str, known_ms: u64) -> Result<u64, StoreError> {
         let now = self.notes.clock.now_ms().max(known_ms.saturating_add(1));
-        let lifetime_ms = u64::try_from(self.policy.longest_lifetime().as_millis()).unwrap_or(u64::MAX);
+        let lifetime = self.policy.longest_lifetime();
+        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let times = Times { fetched_at_ms: now, expires_at_ms: now.saturating_add(lifetime_ms) };
-        let seal = |name: RecordName| {
+        // Under every name of the ring: a replica that has not got the newest key yet looks under the others.
+        for name in self.notes.keyring.names(subject) {
             let sealed = self.notes.keyring.seal(&name, times, &[], Padding::Note).map_err(|_| StoreError::Refused)?;
-            Ok((name, sealed))
-        };
-        let notes: Result<Sealed, StoreError> = self.notes.keyring.names(subject).into_iter().map(seal).collect();
-        Ok((now, notes?))
-    }
-
-    async fn leave(&self, notes: &[(RecordName, Vec<u8>)]) -> Result<(), StoreError> {
-        for (name, sealed) in notes {
-            self.notes.store.write(name.as_str(), sealed.clone(), self.policy.longest_lifetime()).await?;
+            self.notes.store.write(name.as_str(), sealed, lifetime).await?;
         }
-        Ok(())
+        Ok(now)
     }
 
     /// The sealed bytes of the marks that are there. Also of those that do not open: another replica may have a newer key,
     /// and to forget too much costs a read.
-    pub(super) async fn marks(&self) -> Result<Vec<(Mark, Bytes)>, StoreError> {
+    pub(super) async fn marks(&self) -> Result<Vec<(Mark, bytes::Bytes)>, StoreError> {
         let names: Vec<_> = Mark::EACH
             .iter()
             .flat_map(|mark| self.notes.keyring.names(mark.subject()).into_iter().map(|name| (*mark, name)))
