@@ -117,8 +117,7 @@ async fn a_value_of_another_type_spoils_no_other_record() {
     assert_eq!(answer(purge).await.status, 200);
     let mark = inspector.new_name(&[]).await;
     service.clock.advance(Duration::from_millis(1));
-    service.get("/weather/Oslo").await;
-    assert_eq!(service.get("/weather/Oslo").await.x_cache(), "HIT");
+    service.keeps("/weather/Oslo").await;
 
     // The marks of purges are looked for again and again.
     inspector.run::<()>("DEL", &mark).await;
@@ -232,12 +231,13 @@ async fn every_key_in_redis_is_a_digest_with_an_end_and_depends_on_the_encryptio
             .set("cache.not_found_secs", 50)
     };
     let service = settings(patient(&upstream, &redis)).start().await;
-    let token = std::fs::read_to_string(redis.secret("admin-token")).unwrap();
-    let purge = service.admin_request(Method::POST, "/purge").bearer_auth(token.trim()).json(&json!({"all": true}));
-    assert_eq!(answer(purge).await.status, 200);
     for place in ["London", "London?units=imperial", "London?lang=de", "51.51,-0.13", "id:2643743", "zip:94040,US"] {
         assert_eq!(service.get(&format!("/weather/{place}")).await.x_cache(), "MISS", "{place}");
     }
+    // Leaves a mark and takes nothing away. It comes last: what is loaded in the moment after a purge may be dropped.
+    let token = std::fs::read_to_string(redis.secret("admin-token")).unwrap();
+    let purge = service.admin_request(Method::POST, "/purge").bearer_auth(token.trim()).json(&json!({"all": true}));
+    assert_eq!(answer(purge).await.status, 200);
     let names = inspector.records().await;
     assert_eq!(names.len(), 7, "{names:?}");
     let digest = Regex::new(r"^stratus:(\{[A-Za-z0-9_-]{8}\})?[A-Za-z0-9_-]{43}$").unwrap();

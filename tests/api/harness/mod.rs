@@ -328,6 +328,12 @@ impl Service {
         self.client.request(method, format!("http://{}{path}", self.public))
     }
 
+    /// Asks until there is a copy: what is loaded in the moment after a purge may be dropped once more.
+    pub(crate) async fn keeps(&self, path: &str) {
+        let kept = async { while self.get(path).await.x_cache() != "HIT" {} };
+        tokio::time::timeout(PATIENCE, kept).await.expect("a copy that is kept");
+    }
+
     pub(crate) fn admin_request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("http://{}{path}", self.admin))
     }
