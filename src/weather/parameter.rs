@@ -4,6 +4,7 @@
 //! meant is refused before anybody is asked.
 
 use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
 
 use super::{Lang, Units};
 
@@ -46,6 +47,8 @@ pub enum Kind {
     },
     /// Decimal numbers.
     Numbers {
+        /// How many at least.
+        least: usize,
         /// How many at most.
         most: usize,
     },
@@ -89,9 +92,10 @@ impl Kind {
             }
             Self::Word => word(value).map(Some),
             Self::SetOf(words) => Ok(set(value, words)),
-            Self::Ids { most } => list(value, most, |id| id.parse().ok().filter(|id: &u64| *id > 0)).map(Some),
-            Self::Numbers { most } => {
-                list(value, most, |number| number.parse().ok().filter(|number: &f64| number.is_finite())).map(Some)
+            Self::Ids { most } => list(value, 1..=most, |id| id.parse().ok().filter(|id: &u64| *id > 0)).map(Some),
+            Self::Numbers { least, most } => {
+                list(value, least..=most, |number| number.parse().ok().filter(|number: &f64| number.is_finite()))
+                    .map(Some)
             }
             Self::Icon => icon(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
             Self::Layer => layer(value).then(|| Some(value.to_owned())).ok_or(Nonsense),
@@ -127,9 +131,13 @@ fn set(value: &str, known: &[&str]) -> Option<String> {
     (!words.is_empty()).then(|| words.into_iter().collect::<Vec<_>>().join(","))
 }
 
-fn list<T: ToString>(value: &str, most: usize, read: impl Fn(&str) -> Option<T>) -> Result<String, Nonsense> {
+fn list<T: ToString>(
+    value: &str,
+    count: RangeInclusive<usize>,
+    read: impl Fn(&str) -> Option<T>,
+) -> Result<String, Nonsense> {
     let members: Option<Vec<_>> = value.split(',').map(|member| Some(read(member.trim())?.to_string())).collect();
-    members.filter(|members| members.len() <= most).map(|members| members.join(",")).ok_or(Nonsense)
+    members.filter(|members| count.contains(&members.len())).map(|members| members.join(",")).ok_or(Nonsense)
 }
 
 /// Whether it is a date as RFC 3339 writes it. Whether there is such a day OpenWeatherMap will say.
@@ -178,7 +186,7 @@ mod tests {
         );
         same(Kind::SetOf(&["daily", "hourly"]), &["none", ","], None);
         same(Kind::Ids { most: 3 }, &["524901,703448", " 524901 , 703448"], Some("524901,703448"));
-        same(Kind::Numbers { most: 5 }, &["12,32,15,37,10", "12.0,32.0,15,37.0,10"], Some("12,32,15,37,10"));
+        same(Kind::Numbers { least: 4, most: 5 }, &["12,32,15,37,10", "12.0,32.0,15,37.0,10"], Some("12,32,15,37,10"));
         same(Kind::Icon, &["10d.png"], Some("10d.png"));
         same(Kind::Icon, &["01n@2x.png"], Some("01n@2x.png"));
         same(Kind::File, &["07.png", "7.png"], Some("7.png"));
@@ -195,7 +203,8 @@ mod tests {
             (Kind::Ids { most: 2 }, "1,2,3"),
             (Kind::Ids { most: 2 }, "1,,2"),
             (Kind::Ids { most: 2 }, "0"),
-            (Kind::Numbers { most: 2 }, "1,nan"),
+            (Kind::Numbers { least: 1, most: 2 }, "1,nan"),
+            (Kind::Numbers { least: 4, most: 5 }, "1,2,3"),
             (Kind::Icon, "10d"),
             (Kind::Icon, "../10d.png"),
             (Kind::Icon, "10d@3x.png"),

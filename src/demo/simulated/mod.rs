@@ -64,6 +64,7 @@ const ENDPOINTS: &[(&str, Endpoint)] = &[
     ("/data/2.5/uvi", uv::today),
     ("/data/2.5/uvi/forecast", uv::forecast),
     ("/data/2.5/uvi/history", uv::history),
+    ("/data/2.5/onecall/timemachine", onecall::old_time_machine),
     ("/data/3.0/onecall", onecall::everything),
     ("/data/3.0/onecall/timemachine", onecall::time_machine),
     ("/data/3.0/onecall/day_summary", summary::of_day),

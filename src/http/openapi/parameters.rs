@@ -124,7 +124,10 @@ fn lenient(parameter: &weather::Parameter, endpoint: &Endpoint) -> ParameterBuil
 
 /// What it says, in which form, and an example where one helps.
 fn said(parameter: &weather::Parameter) -> (String, ObjectBuilder, Option<Value>) {
-    let of_words = |pattern: &str| string().pattern(Some(pattern));
+    // What is not required may be empty: it is as good as not there.
+    let of_words = |pattern: &str| {
+        string().pattern(Some(if parameter.required { format!("^{pattern}$") } else { format!("^({pattern})?$") }))
+    };
     match parameter.kind {
         Kind::Units => (of_units("Anything else, or nothing, is standard."), string(), Some("metric".into())),
         Kind::Lang => (of_languages(), string(), Some("en".into())),
@@ -139,7 +142,7 @@ fn said(parameter: &weather::Parameter) -> (String, ObjectBuilder, Option<Value>
             _ => ("A moment, in Unix seconds (UTC).".to_owned(), whole(), Some(1_726_660_758.into())),
         },
         Kind::Word => {
-            let schema = of_words("^[0-9A-Za-z]+$").min_length(Some(1)).max_length(Some(MAX_WORD));
+            let schema = of_words("[0-9A-Za-z]+").max_length(Some(MAX_WORD));
             (format!("A word, as OpenWeatherMap has it; up to {MAX_WORD} letters and digits."), schema, None)
         }
         Kind::SetOf(words) => (
@@ -148,34 +151,34 @@ fn said(parameter: &weather::Parameter) -> (String, ObjectBuilder, Option<Value>
             Some("minutely,alerts".into()),
         ),
         Kind::Ids { most } => {
-            let pattern = format!("^[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{}}}$", most - 1);
+            let pattern = format!("[1-9][0-9]{{0,17}}(,[1-9][0-9]{{0,17}}){{0,{}}}", most - 1);
             let text = format!("City ids, up to {most}, separated by commas. Each is a call of the account.");
             (text, of_words(&pattern), Some("524901,703448,2643743".into()))
         }
-        Kind::Numbers { most } => {
+        Kind::Numbers { least, most } => {
             let number = r"-?[0-9]{1,9}(\.[0-9]{1,9})?";
-            let pattern = format!("^{number}(,{number}){{0,{}}}$", most - 1);
+            let pattern = format!("{number}(,{number}){{{},{}}}", least - 1, most - 1);
             let text = "Longitude of the left edge, latitude of the bottom, longitude of the right edge, latitude of the \
                         top, zoom; separated by commas.";
             (text.to_owned(), of_words(&pattern), Some("12,32,15,37,10".into()))
         }
         Kind::Icon => {
-            ("The file of an icon.".to_owned(), of_words(r"^[0-9]{2}[dn](@[24]x)?\.png$"), Some("10d@2x.png".into()))
+            ("The file of an icon.".to_owned(), of_words(r"[0-9]{2}[dn](@[24]x)?\.png"), Some("10d@2x.png".into()))
         }
         Kind::Layer => {
-            let schema = of_words("^[0-9A-Za-z_]+$").min_length(Some(1)).max_length(Some(MAX_WORD));
+            let schema = of_words("[0-9A-Za-z_]+").max_length(Some(MAX_WORD));
             ("The layer of the map.".to_owned(), schema, Some("clouds_new".into()))
         }
         Kind::File => {
-            ("The row of the tile, and `.png`.".to_owned(), of_words(r"^[0-9]{1,9}\.png$"), Some("1.png".into()))
+            ("The row of the tile, and `.png`.".to_owned(), of_words(r"[0-9]{1,9}\.png"), Some("1.png".into()))
         }
         Kind::Date => {
-            let schema =
-                of_words("^[0-9]{4}-[0-9]{2}-[0-9]{2}$").format(Some(SchemaFormat::KnownFormat(KnownFormat::Date)));
-            ("A day, YYYY-MM-DD.".to_owned(), schema, Some("2026-03-01".into()))
+            let day = of_words("[0-9]{4}-[0-9]{2}-[0-9]{2}");
+            let format = parameter.required.then_some(SchemaFormat::KnownFormat(KnownFormat::Date));
+            ("A day, YYYY-MM-DD.".to_owned(), day.format(format), Some("2026-03-01".into()))
         }
         Kind::Offset => {
-            ("The time zone of that day.".to_owned(), of_words(r"^[+-][0-9]{2}:[0-9]{2}$"), Some("+01:00".into()))
+            ("The time zone of that day.".to_owned(), of_words(r"[+-][0-9]{2}:[0-9]{2}"), Some("+01:00".into()))
         }
     }
 }
@@ -208,16 +211,20 @@ fn place(place: Place) -> Vec<Parameter> {
     };
     let zip = |required| {
         let text = "A postal code with its country, such as `94040,US`; without one it is of the United States.";
-        query("zip", required, text, string())
+        let instead = if matches!(required, False) { " Not looked at if `q` or `id` is there." } else { "" };
+        query("zip", required, &format!("{text}{instead}"), string())
     };
-    let instead = |what: &str| format!("{what} Not looked at if `q` is there.");
     match place {
         Place::Any => {
-            let id = query("id", False, &instead("A city id of OpenWeatherMap's, such as 2643743."), string()).build();
-            [vec![name(False).build(), id, zip(False).build()], point(False, None)].concat()
+            let text = "A city id of OpenWeatherMap's, such as 2643743. Not looked at if `q` is there.";
+            let id = query("id", False, text, string()).build();
+            let point = point(False, None, " Not looked at if `q`, `id` or `zip` is there.");
+            [vec![name(False).build(), id, zip(False).build()], point].concat()
         }
-        Place::NameOrPoint => [vec![name(False).build()], point(False, None)].concat(),
-        Place::Point | Place::ExactPoint => point(True, Some((51.5073, -0.1276))),
+        Place::NameOrPoint => {
+            [vec![name(False).build()], point(False, None, " Not looked at if `q` is there.")].concat()
+        }
+        Place::Point | Place::ExactPoint => point(True, Some((51.5073, -0.1276)), ""),
         // Nothing, or only white space, is none.
         Place::Name => vec![name(True).schema(Some(string().pattern(Some(r"\S")))).build()],
         Place::Zip => {
@@ -227,10 +234,10 @@ fn place(place: Place) -> Vec<Parameter> {
     }
 }
 
-fn point(required: Required, example: Option<(f64, f64)>) -> Vec<Parameter> {
+fn point(required: Required, example: Option<(f64, f64)>, instead: &str) -> Vec<Parameter> {
     let degrees = |name, what: &str, most: f64, example: Option<f64>| {
         let schema = number().minimum(Some(-most)).maximum(Some(most));
-        let text = format!("{what} in degrees, from -{most} to {most}.");
+        let text = format!("{what} in degrees, from -{most} to {most}.{instead}");
         query(name, required.clone(), &text, schema).example(example.map(Value::from)).build()
     };
     let (latitude, longitude) = (example.map(|point| point.0), example.map(|point| point.1));

@@ -80,6 +80,9 @@
 
   async function ask({ conditional = false } = {}) {
     asking?.abort();
+    // Whatever becomes of it now is of no interest.
+    asking = null;
+    delete document.body.dataset.busy;
     const { place, units } = question();
     at('place').value = place;
     at('units').querySelector(`[value=${units}]`).checked = true;
@@ -157,9 +160,9 @@
 
   function answered(address, place, units, weather, told) {
     shown = address;
-    settle();
-    show('welcome', false);
+    for (const id of ['trouble', 'key', 'welcome']) show(id, false);
     show('answer', true);
+    keepFocus();
     draw(weather, place, units);
     explain(weather, told);
     note(place, told);
@@ -167,14 +170,10 @@
     say('spoken', `${heard}. ${told.result}, ${at('left').textContent}`);
   }
 
-  /** Whatever was in the way is not any more. */
-  function settle() {
-    const lost = at('trouble').contains(document.activeElement) || at('key').contains(document.activeElement);
-    show('trouble', false);
-    show('key', false);
-    show('answer', true);
-    // Focus must not vanish with what had it.
-    if (lost) at('again').focus();
+  /** Focus must not vanish with what had it. */
+  function keepFocus() {
+    if (document.activeElement.checkVisibility()) return;
+    ['again', 'retry', 'place'].map(at).find((next) => next.checkVisibility()).focus();
   }
 
   function welcome() {
@@ -182,6 +181,7 @@
     fresh = null;
     for (const id of ['answer', 'trouble', 'key']) show(id, false);
     show('welcome', true);
+    keepFocus();
     document.body.dataset.sky = '';
     document.title = 'Stratus';
   }
@@ -346,6 +346,7 @@
     if (code === 'missing-key') {
       shown = '';
       for (const id of ['welcome', 'trouble', 'answer']) show(id, false);
+      document.title = 'Consumer key – Stratus';
       return;
     }
     if (!code) problem = { title: 'That was not the service', detail: `Something between this page and the service answered with status ${response.status}.` };
@@ -364,7 +365,12 @@
     const [heading, words] = TROUBLE[code] ?? [text(title) || 'That did not work'];
     const said = text(detail).replace(/^./, (letter) => letter.toUpperCase()).replace(/[^.!?]$/, '$&.');
     const before = shown !== '' && shown === address;
-    if (!before) { shown = ''; fresh = null; }
+    if (!before) {
+      shown = '';
+      fresh = null;
+      document.body.dataset.sky = '';
+      document.title = `${heading} – Stratus`;
+    }
     show('answer', before);
     show('welcome', false);
     show('trouble', true);
@@ -373,11 +379,18 @@
     say('trouble-detail', [code, status ? `HTTP ${status}` : '', id].filter(Boolean).join(' · '));
     // Asking again changes nothing about what was asked for.
     show('retry', ![400, 404, 401, 403].includes(status));
-    wait = retryAfter === null ? null : { until: now() + retryAfter * 1000, asks: status === 0 || status >= 500 };
+    keepFocus();
+    wait = retryAfter === null ? null : { until: now() + Math.max(retryAfter, 1) * 1000, asks: status === 0 || status >= 500 };
     tick();
   }
 
   // ---- What changes by itself
+
+  /** So many seconds, rounded up to what a person wants to know. */
+  function span(seconds) {
+    const [size, unit] = [[1, 's'], [60, 'min'], [3600, 'h'], [86_400, 'days']].findLast(([size]) => seconds >= 2 * size) ?? [1, 's'];
+    return `${Math.ceil(seconds / size)} ${unit}`;
+  }
 
   function tick() {
     if (fresh) {
@@ -392,7 +405,7 @@
     show('trouble-wait', wait !== null);
     if (!wait) return;
     const left = Math.ceil((wait.until - now()) / 1000);
-    if (left > 0) return say('trouble-wait', wait.asks ? `Asking again in ${left} s.` : `You may ask again in ${left} s.`);
+    if (left > 0) return say('trouble-wait', `${wait.asks ? 'Asking' : 'You may ask'} again in ${span(left)}.`);
     if (!wait.asks) return say('trouble-wait', 'You may ask again now.');
     // Nobody looks: it can wait until somebody does.
     if (!document.hidden) ask();

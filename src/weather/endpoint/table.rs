@@ -132,7 +132,7 @@ pub static ENDPOINTS: [Endpoint; 30] = [
         paths: &["/data/2.5/box/city"],
         place: Place::Other,
         parameters: &[
-            Parameter::required("bbox", Kind::Numbers { most: 5 }),
+            Parameter::required("bbox", Kind::Numbers { least: 4, most: 5 }),
             Parameter::optional("cluster", Kind::Word),
             UNITS,
             LANG,

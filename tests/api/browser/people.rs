@@ -140,3 +140,25 @@ async fn all_of_it_works_by_keyboard_alone_and_the_focus_is_seen_and_never_lost(
     assert_eq!(browser.run("return document.activeElement.id").await, "again");
     stage.quiet().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: scripts/test-pages"]
+async fn what_vanishes_with_the_focus_gives_it_to_what_is_there_instead() {
+    let stage = Stage::new().await;
+    let browser = &stage.browser;
+    let focused = "return document.activeElement.id";
+    stage.open("").await;
+    tab_to(browser, "Tokyo").await;
+    browser.press(&[Key::Enter]).await;
+    browser.shows("result", "MISS").await;
+    assert_eq!(browser.run(focused).await, "again");
+    // The weather is gone, and so is its button.
+    browser.run("location.hash = '#a,b,c,d'").await;
+    browser.shows("trouble", "not look like a place").await;
+    assert_eq!(browser.run(focused).await, "place");
+    // A page that has just been opened takes the focus from nobody.
+    browser.open("about:blank").await;
+    stage.open_london().await;
+    assert_eq!(browser.run(focused).await, "");
+    stage.quiet().await;
+}

@@ -123,3 +123,36 @@ async fn what_is_hostile_in_an_answer_is_shown_as_text_or_left_out() {
     assert!(stage.browser.run("return document.title").await.as_str().is_some_and(|title| title.ends_with("Stratus")));
     stage.quiet().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: scripts/test-pages"]
+async fn a_question_that_is_left_before_its_answer_is_there_is_over_and_no_failure() {
+    let stage = Stage::new().await;
+    stage.upstream.reply(Reply::never());
+    for (place, left_for, id, words) in
+        [("Rome", "#", "welcome", "Try a place"), ("Oslo", "#..", "trouble-title", "not look like a place")]
+    {
+        stage.open(&format!("#{place}")).await;
+        stage.browser.until("it is asked", "'busy' in document.body.dataset").await;
+        stage.browser.run(&format!("location.hash = '{left_for}'")).await;
+        stage.browser.shows(id, words).await;
+        stage.browser.until("nothing is asked", "!('busy' in document.body.dataset)").await;
+        // What comes of the older question has come by now.
+        stage.browser.run("return new Promise((done) => setTimeout(() => setTimeout(done)))").await;
+        stage.browser.shows(id, words).await;
+        assert!(!stage.browser.text("trouble").await.contains("does not answer"));
+    }
+    stage.quiet().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: scripts/test-pages"]
+async fn the_title_of_the_window_is_never_that_of_another_place() {
+    let stage = Stage::new().await;
+    stage.open_london().await;
+    assert_eq!(stage.browser.run("return document.title").await, "12 °C London, GB – Stratus");
+    stage.search("a,b,c,d").await;
+    stage.browser.shows("trouble-title", "not look like a place").await;
+    assert_eq!(stage.browser.run("return document.title").await, "That does not look like a place – Stratus");
+    stage.quiet().await;
+}

@@ -116,3 +116,24 @@ async fn a_key_is_asked_for_where_one_is_needed_and_is_kept_nowhere_but_in_the_p
     stage.browser.shows("key", "Consumer key").await;
     stage.quiet().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Chromium: scripts/test-pages"]
+async fn a_long_wait_is_told_in_hours_and_no_wait_at_all_is_no_reason_to_ask_without_end() {
+    let stage = Stage::new().await;
+    stage.open("").await;
+    // What stands between the page and the service may say anything.
+    let answers = |seconds: &str| {
+        format!(
+            "window.asked = 0; fetch = async () => {{ window.asked += 1; return new Response('{{}}', {{ status: 503,
+             headers: {{ 'Content-Type': 'application/problem+json', 'Retry-After': '{seconds}' }} }}); }};"
+        )
+    };
+    for (seconds, told) in [("259100", "Asking again in 3 days."), ("5300", "Asking again in 89 min."), ("40", " s.")] {
+        stage.browser.run(&format!("{} location.hash = '#{seconds}'", answers(seconds))).await;
+        stage.browser.shows("trouble-wait", told).await;
+    }
+    stage.browser.run(&format!("{} location.hash = '#none'", answers("0"))).await;
+    stage.browser.shows("trouble-wait", "Asking again in 1 s.").await;
+    stage.quiet().await;
+}

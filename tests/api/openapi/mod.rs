@@ -27,8 +27,7 @@ pub(super) async fn upstream() -> ScriptedUpstream {
         }
         let mut query = form_urlencoded::Serializer::new(String::new());
         query.extend_pairs(&request.query);
-        let path = if request.path == "/data/2.5/onecall/timemachine" { "/data/3.0/onecall" } else { &request.path };
-        let reply = simulated::reply(path, &query.finish(), NOW);
+        let reply = simulated::reply(&request.path, &query.finish(), NOW);
         Reply::json(reply.status.as_u16(), reply.body)
     });
     upstream

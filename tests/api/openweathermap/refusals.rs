@@ -64,6 +64,7 @@ async fn a_question_without_a_place_or_with_an_impossible_one_is_refused_in_thei
         "/data/2.5/group",
         "/data/2.5/group?id=1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21",
         "/data/2.5/box/city?bbox=1,2,3,4,5,6",
+        "/data/2.5/box/city?bbox=1,2,3",
         "/data/2.5/box/city?bbox=a",
         "/data/2.5/find?q=London&type=%3Cb%3E",
         "/data/3.0/onecall/timemachine?lat=1&lon=1",

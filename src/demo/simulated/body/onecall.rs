@@ -14,6 +14,7 @@ use crate::demo::simulated::weather::{HOUR, Observation, observe};
 
 const MINUTES: i64 = 60;
 const HOURS: i64 = 48;
+const DAY_HOURS: i64 = 24;
 const DAYS: i64 = 8;
 
 /// Where it is, as every body begins.
@@ -230,4 +231,25 @@ pub(in crate::demo::simulated) fn time_machine(request: &Request, unix: i64) -> 
     let wind_gust = Some(format.units.speed(gust(&seen)));
     let moment = Moment { dt, uvi: None, wind_gust, ..Moment::current(&seen, format) };
     print(&Past { spot: Spot::from(&place), data: [moment], base: SIMULATED })
+}
+
+/// `/data/2.5/onecall/timemachine`: the time `dt`, or now, and its day (UTC) by the hour.
+pub(in crate::demo::simulated) fn old_time_machine(request: &Request, unix: i64) -> Answer {
+    let (place, format) = (request.spot()?, request.format());
+    let asked = request.time("dt");
+    let seen = observe(&place, asked.unwrap_or(unix));
+    let dt = asked.unwrap_or(seen.dt);
+    let midnight = dt - dt % (DAY_HOURS * HOUR);
+    let hour = |number| {
+        let seen = observe(&place, midnight + number * HOUR);
+        Moment { sunrise: None, sunset: None, ..Moment::current(&seen, format) }
+    };
+    print(&Body {
+        spot: Spot::from(&place),
+        current: Some(Moment { dt, ..Moment::current(&seen, format) }),
+        minutely: None,
+        hourly: Some((0..DAY_HOURS).map(hour).collect()),
+        daily: None,
+        base: SIMULATED,
+    })
 }

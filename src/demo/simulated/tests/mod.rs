@@ -22,7 +22,7 @@ const NOW: i64 = 1_727_074_026;
 const BAD_NUMBER: &str = r"\.0+[,}\]]|\.\d*0[,}\]]|\.\d{5}|[eE][+-]?\d";
 
 /// Endpoints that want coordinates.
-const BY_POSITION: [&str; 17] = [
+const BY_POSITION: [&str; 18] = [
     "/data/2.5/air_pollution",
     "/data/2.5/air_pollution/forecast",
     "/data/2.5/air_pollution/history",
@@ -30,6 +30,7 @@ const BY_POSITION: [&str; 17] = [
     "/data/2.5/uvi/forecast",
     "/data/2.5/uvi/history",
     "/data/2.5/find",
+    "/data/2.5/onecall/timemachine",
     "/data/3.0/onecall",
     "/data/3.0/onecall/timemachine",
     "/data/3.0/onecall/day_summary",
@@ -74,7 +75,7 @@ const ANY: &str = "lat=51.5085&lon=-0.1257&id=2643743&zip=10018,US&bbox=-10,30,3
 
 #[test]
 fn every_endpoint_wants_a_key_and_then_a_place() {
-    assert_eq!(ENDPOINTS.len(), 27);
+    assert_eq!(ENDPOINTS.len(), 28);
     for (path, _) in ENDPOINTS {
         for query in ["", ANY, "appid=", "lat=fake&lon=fake"] {
             let got = reply(path, query, NOW);

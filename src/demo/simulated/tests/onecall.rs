@@ -92,6 +92,23 @@ fn the_time_machine_shows_the_weather_of_that_second() {
 }
 
 #[test]
+fn the_old_time_machine_shows_that_second_and_its_day_by_the_hour() {
+    let body = get("/data/2.5/onecall/timemachine", &format!("{LONDON}&dt=1589173205"), NOW);
+    let moment = &get("/data/3.0/onecall/timemachine", &format!("{LONDON}&dt=1589173205"), NOW)["data"][0];
+    assert_eq!((&body["current"]["dt"], &body["current"]["temp"]), (&moment["dt"], &moment["temp"]));
+    let hours = body["hourly"].as_array().unwrap();
+    let times: Vec<_> = hours.iter().map(|hour| hour["dt"].as_i64().unwrap()).collect();
+    assert_eq!(times, (0..24).map(|hour| 1_589_155_200 + hour * 3_600).collect::<Vec<_>>());
+    let weather = get("/data/2.5/weather", LONDON, times[5]);
+    assert_eq!((&hours[5]["temp"], hours[5].get("sunrise")), (&weather["main"]["temp"], None));
+    // The last second that has a date is on a day that has no next.
+    assert_eq!(
+        get("/data/2.5/onecall/timemachine", &format!("{LONDON}&dt=99999999999999"), NOW)["hourly"][23]["dt"],
+        253_402_297_200_i64
+    );
+}
+
+#[test]
 fn a_day_is_summed_up_on_the_clock_that_was_asked_for() {
     let query = format!("{LONDON}&date=2024-09-24");
     let body = get("/data/3.0/onecall/day_summary", &query, NOW);
