@@ -395,10 +395,9 @@ async fn the_short_and_the_long_way_let_in_and_refuse_alike() {
             // What is left is one less each time, and the date goes on.
             lines.retain(|line| !line.starts_with("date:") && !line.starts_with("ratelimit:"));
             lines.sort_unstable();
-            assert!(
-                head.contains("ratelimit:") && head.contains("vary: accept, authorization, origin, x-api-key"),
-                "{head}"
-            );
+            let vary = head.lines().find(|line| line.starts_with("vary: ")).expect("what it depends on");
+            let by_key = ["authorization", "x-api-key"].iter().all(|name| vary.contains(name));
+            assert!(by_key && head.contains("ratelimit:"), "{head}");
             seen.push((lines, body.to_owned()));
         }
         assert_eq!(seen[0], seen[1], "{header}");
