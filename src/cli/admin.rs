@@ -9,11 +9,17 @@ use reqwest::{Client, Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 
+use super::paint::harmless;
 use super::{Failed, fail, faulty, say};
 use crate::config::{Config, Sources};
 
 /// A probe that takes longer is a failed one; container engines give up sooner or later anyway.
 const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Longer is nothing that the service says: it would be read until there is no memory left.
+const MAX_BYTES: usize = 4 * 1_024 * 1_024;
+/// Somebody else listens there.
+pub(super) const NO_STRATUS: &str = "what answers there is no Stratus: admin.listen has to be its address";
 
 /// Who may change the state of the running service: knows its address and its token.
 pub(super) struct Operator {
@@ -70,18 +76,26 @@ impl Watcher {
     pub(super) async fn get(&self, path: &str) -> Result<String, String> {
         let url = format!("http://{}{path}", reachable(self.listen));
         let away = |error: reqwest::Error| away(self.listen, &error);
-        let response = self.client.get(url).send().await.map_err(away)?;
+        let mut response = self.client.get(url).send().await.map_err(away)?;
         let status = response.status();
         if !status.is_success() {
             return Err(format!("{path} answers {status}: is admin.listen, {}, the one of Stratus?", self.listen));
         }
-        response.text().await.map_err(away)
+        let mut body = Vec::new();
+        while let Some(part) = response.chunk().await.map_err(away)? {
+            body.extend_from_slice(&part);
+            if body.len() > MAX_BYTES {
+                return Err(NO_STRATUS.to_owned());
+            }
+        }
+        String::from_utf8(body).map_err(|_| NO_STRATUS.to_owned())
     }
 }
 
 /// What a refusal says, after what it is about.
 pub(super) fn refused(what: impl Display, answer: &Value) -> Failed {
-    fail(1, format!("{what}: {}", answer["detail"].as_str().unwrap_or("the service refused")))
+    let why = answer["detail"].as_str().map_or_else(|| "the service refused".to_owned(), harmless);
+    fail(1, format!("{what}: {why}"))
 }
 
 pub(super) async fn purge(sources: Sources, locations: Vec<String>, all: bool) -> Result<(), Failed> {
@@ -95,7 +109,7 @@ pub(super) async fn purge(sources: Sources, locations: Vec<String>, all: bool) -
     for (what, body) in bodies {
         let (status, answer) = operator.send(Method::POST, "/purge", Some(&body)).await?;
         if status.is_success() {
-            say(format!("{what}: {} purged", answer["purged"].to_string().trim_matches('"')));
+            say(format!("{what}: {} purged", harmless(answer["purged"].to_string().trim_matches('"'))));
         } else {
             failed = true;
             refused(what, &answer);

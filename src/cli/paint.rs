@@ -32,6 +32,35 @@ impl Tone {
     }
 }
 
+/// Whether a terminal only shows a character: what controls it, hides or turns the text round (Unicode Standard Annex 9) it
+/// would obey.
+pub(super) fn is_shown(character: char) -> bool {
+    character == ' ' || character == '·' || character.is_ascii_graphic() || character.is_alphanumeric()
+}
+
+/// What somebody else says, as a terminal can show it.
+pub(super) fn harmless(text: &str) -> String {
+    text.chars().filter(|character| is_shown(*character)).collect()
+}
+
+/// The same JSON without a character that a terminal could obey.
+pub(super) fn harmless_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for character in json.chars() {
+        match character {
+            '\n' | ' '..='~' => text.push(character),
+            // Such are only between values.
+            '\t' | '\r' => text.push(' '),
+            _ => {
+                for unit in character.encode_utf16(&mut [0; 2]) {
+                    text.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    text
+}
+
 /// Whether what is printed is coloured.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Paint {

@@ -112,6 +112,14 @@ fn is_at(authority: &Authority, host: &str, port: Option<u16>) -> bool {
         }
 }
 
+/// Keeps what is ours alone, its pages for people, from being given as the upstream's.
+pub(super) async fn only_ours(request: Request, next: Next) -> Response {
+    if request.extensions().get::<ForUpstream>().is_some() {
+        return Problem::not_found().into_response();
+    }
+    next.run(request).await
+}
+
 /// Refuses what is not for us, before anything looks at what it asks for.
 pub(super) async fn refuse(mut request: Request, next: Next) -> Response {
     let Some(Refused(problem)) = request.extensions_mut().remove() else { return next.run(request).await };

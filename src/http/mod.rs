@@ -155,7 +155,10 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         always.insert(STRICT_TRANSPORT_SECURITY, HSTS);
     }
     let direct = Direct::new(Arc::clone(&guard), cache.clone(), observers.clone(), any_origin, always.clone());
-    let documents = docs::routes(openapi::Terms { images: config.images, keys: guard.keys() });
+    // For whoever has no key yet, too: what these give is in memory and has no data.
+    let pages = docs::routes(openapi::Terms { images: config.images, keys: guard.keys() })
+        .route("/", get(page::show).with_state(Arc::new(Page::home())))
+        .route_layer(from_fn(forward::only_ours));
     let mut routes = Router::new();
     for own in ENDPOINTS.iter().filter_map(|endpoint| endpoint.own) {
         routes = routes.route(own, get(data::own)).route(own.trim_end_matches(LOCATION), get(data::own));
@@ -173,10 +176,8 @@ pub fn public(config: &ServerConfig, guard: Guard, cache: Cache, metrics: Arc<Me
         }))
         // Only round what there is: what is not there costs nothing.
         .route_layer(from_fn_with_state(Arc::clone(&guard), guard::guard))
-        // For whoever has no key yet, too: what follows is in memory and has no data.
-        .route("/", get(page::show).with_state(Arc::new(Page::home())))
         .with_state(cache)
-        .merge(documents);
+        .merge(pages);
     let cors = cors(&config.allow_origins, any_origin, guard);
     let always = Always { headers: always, openweathermap: any_origin };
     Routes::new(

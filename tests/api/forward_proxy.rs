@@ -91,6 +91,19 @@ async fn a_client_that_takes_us_for_its_proxy_is_answered_out_of_the_cache_for_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn pages_that_are_ours_are_not_given_as_those_of_openweathermap() {
+    let upstream = upstream().await;
+    let service = Setup::memory(&upstream).set(ON, true).start().await;
+    let client = client(&service);
+    for path in ["/", "/docs", "/docs/", "/docs/start.js", "/docs/swagger-ui.css", "/openapi.json"] {
+        assert_eq!(service.get(path).await.status, 200, "{path}");
+        let theirs = answer(client.get(format!("http://api.openweathermap.org{path}"))).await;
+        assert_eq!((theirs.status.as_u16(), theirs.code().as_str()), (404, "not-found"), "{path}");
+    }
+    assert_eq!(upstream.calls(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn curl_is_answered_with_nothing_but_http_proxy_set() {
     let upstream = upstream().await;
     let service = Setup::memory(&upstream).set(ON, true).start().await;

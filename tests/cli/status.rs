@@ -1,5 +1,8 @@
 //! `stratus status`: through a pipe and on a terminal, with a service there and without one.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+
 use super::harness::{Ran, Running, Service, Settings, Upstream, free_address, get};
 
 /// A service before an upstream that is well, and the settings of who looks at it.
@@ -154,4 +157,51 @@ fn a_narrow_terminal_is_not_written_over_its_edge_and_a_replica_that_is_away_doe
     let wide: Vec<_> = ran.stdout.lines().map(seen).filter(|line| line.chars().count() > 60).collect();
     assert!(wide.is_empty(), "{wide:?}");
     assert!(ran.stdout.contains("\u{1b}[32mready\u{1b}[0m"), "{ran:?}");
+}
+
+/// Somebody else who listens where Stratus should, and answers everything with this and then `more` without end.
+fn stranger(body: &'static str, more: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let _ = client.read(&mut [0; 4_096]);
+                let mut written =
+                    client.write_all(format!("HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{body}").as_bytes());
+                while written.is_ok() && !more.is_empty() {
+                    written = client.write_all(more.as_bytes());
+                }
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn who_else_answers_there_cannot_reach_for_the_terminal() {
+    let said = "{\"version\":\"\u{9b}2J\u{7f}\u{202e}\u{2066}1\u{200b}\",\"keys\":[]}\n";
+    let watcher = Settings::memory().set("admin.listen", stranger(said, ""));
+    for arguments in [&["status", "--json"][..], &["status"]] {
+        let ran = watcher.run(arguments);
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{ran:?}");
+        let obeyed = ['\u{9b}', '\u{7f}', '\u{202e}', '\u{2066}', '\u{200b}'];
+        assert!(!ran.stdout.contains(obeyed), "{ran:?}");
+    }
+    let ran = watcher.run(&["status", "--json"]);
+    let json = |text: &str| serde_json::from_str::<serde_json::Value>(text).expect("JSON");
+    assert_eq!(json(&ran.stdout), json(said), "it says the same");
+    let ran = Settings::memory().set("admin.listen", stranger("\u{1b}]0;owned\u{7}", "")).run(&["status", "--json"]);
+    assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+    assert!(ran.faults()[0].contains("is no Stratus"), "{ran:?}");
+}
+
+#[test]
+fn what_has_no_end_is_not_read_to_its_end() {
+    let endless = "\"0123456789012345678901234567890123456789\",";
+    for arguments in [&["status", "--json"][..], &["status"]] {
+        let ran = Settings::memory().set("admin.listen", stranger("[", endless)).run(arguments);
+        assert_eq!((ran.code, ran.stdout.as_str()), (Some(1), ""), "{ran:?}");
+        assert!(ran.faults()[0].contains("is no Stratus"), "{ran:?}");
+    }
 }

@@ -10,12 +10,13 @@ mod table;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::admin::Watcher;
+use super::admin::{NO_STRATUS, Watcher};
 use super::arguments::StatusArgs;
-use super::paint::Paint;
+use super::paint::{Paint, harmless_json};
 use super::{Failed, fail};
 use sample::Sample;
 use screen::{Event, Screen};
@@ -34,7 +35,8 @@ pub(super) async fn status(arguments: StatusArgs) -> Result<(), Failed> {
     let watcher = Watcher::new(&config.sources())?;
     if json {
         let body = watcher.get("/status").await.map_err(|why| fail(1, why))?;
-        let _ = writeln!(io::stdout(), "{body}");
+        serde_json::from_str::<IgnoredAny>(&body).map_err(|_| fail(1, NO_STRATUS))?;
+        let _ = writeln!(io::stdout(), "{}", harmless_json(&body));
         return Ok(());
     }
     let every = Duration::from_secs(watch.unwrap_or(EVERY_SECS).into());

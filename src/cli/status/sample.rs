@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::super::admin::Watcher;
+use super::super::admin::{NO_STRATUS, Watcher};
 
 /// What the service said.
 pub(super) struct Sample {
@@ -19,8 +19,7 @@ impl Sample {
     pub(super) async fn take(watcher: &Watcher) -> Result<Self, String> {
         let at = Instant::now();
         let (status, metrics) = (watcher.get("/status").await?, watcher.get("/metrics").await?);
-        let status = serde_json::from_str(&status)
-            .map_err(|_| "what answers there is no Stratus: admin.listen has to be its address".to_owned())?;
+        let status = serde_json::from_str(&status).map_err(|_| NO_STRATUS.to_owned())?;
         Ok(Self { at, status, counts: Counts::read(&metrics) })
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::paint::{Paint, Tone};
+use super::super::paint::{Paint, Tone, is_shown};
 use super::figures::{Period, bytes, duration, span};
 use super::sample::Sample;
 
@@ -38,7 +38,7 @@ impl Row {
         for (tone, text) in &self.parts {
             // Whatever others have written into a reason or a name, a terminal must not obey it.
             for word in text.split_whitespace() {
-                let word: String = word.chars().filter(|character| !character.is_control()).take(room).collect();
+                let word: String = word.chars().filter(|character| is_shown(*character)).take(room).collect();
                 let length = word.chars().count();
                 if taken > 0 && taken + 1 + length > room {
                     lines.push(std::mem::replace(&mut line, " ".repeat(INDENT)));

@@ -8,6 +8,7 @@ use std::io::Read;
 use std::sync::{Arc, LazyLock, OnceLock};
 
 use axum::Router;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, IF_NONE_MATCH, VARY,
@@ -70,7 +71,9 @@ async fn page(headers: HeaderMap) -> Response {
     represented(&PAGE, &headers, described(HTML))
 }
 
-async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn file(name: Result<Path<String>, PathRejection>, headers: HeaderMap) -> Response {
+    // One that is no text names nothing, either.
+    let Ok(Path(name)) = name else { return Problem::not_found().into_response() };
     if let Some((_, media_type, body)) = OWN.iter().find(|(own, ..)| *own == name) {
         return represented(body, &headers, described(media_type.clone()));
     }

@@ -213,5 +213,8 @@ async fn the_page_of_the_description_has_all_that_it_needs_here_and_may_load_not
     let mut inflated = Vec::new();
     std::io::Read::read_to_end(&mut flate2::read::GzDecoder::new(&packed.body[..]), &mut inflated).expect("gzip");
     assert_eq!(inflated, plain.body);
-    assert_eq!(service.get("/docs/nothing.js").await.code(), "not-found");
+    for nothing in ["/docs/nothing.js", "/docs/a/b", "/docs/a%2Fb", "/docs/%00", "/docs/%ff", "/docs/..%2fstart.js"] {
+        let told = service.get(nothing).await;
+        assert_eq!((told.status.as_u16(), told.code().as_str()), (404, "not-found"), "{nothing}");
+    }
 }
