@@ -177,13 +177,7 @@ impl Upstream {
             return Err(SourceError::BudgetExhausted { retry_after: A_MINUTE });
         }
         let asked = trace::child("upstream.permit");
-        let mut permit = self.budget.permit(purpose).await;
-        for _ in 1..query.calls() {
-            if permit.is_ok() {
-                permit = self.budget.permit(purpose).await;
-            }
-        }
-        permit.map_err(|refused| {
+        self.budget.permits(purpose, query.calls()).await.map_err(|refused| {
             self.metrics.permit_refused(refused.reason.as_str());
             asked.fail(refused.reason.as_str());
             refusal(&refused)

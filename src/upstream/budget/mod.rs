@@ -26,6 +26,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -39,6 +40,7 @@ use self::slots::{Note, SlotNames, View};
 use self::thrift::{ENOUGH, Thrift};
 use crate::crypto::RecordName;
 use crate::store::{self, Notebook, Reader, StoreError, StoreState};
+use crate::weather::Purpose;
 
 /// What is counted in the shortest window.
 const MINUTE: Duration = Duration::from_mins(1);
@@ -70,7 +72,10 @@ pub struct BudgetConfig {
 /// One call may be made. It is used up by the call, so it can be neither copied nor kept.
 #[derive(Debug)]
 #[must_use = "a permit that is not used is a call lost"]
-pub struct Permit(());
+pub struct Permit {
+    /// Until when the call may begin.
+    by: Instant,
+}
 
 /// Why there is no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -210,6 +215,24 @@ impl Budget {
             tokio::spawn(refresh_again_and_again(Arc::downgrade(&budget), budget.ledger.store.state()));
         }
         budget
+    }
+
+    /// A permit for what counts as so many calls, which has to be made at once.
+    ///
+    /// # Errors
+    /// There are not enough for this purpose now; why, and when to ask again. Those that there were are lost.
+    pub(super) async fn permits(&self, purpose: Purpose, calls: usize) -> Result<Permit, Refused> {
+        if calls <= 1 {
+            return self.permit(purpose).await;
+        }
+        // All at once: one after another the first would be too old by the last. A slot that stands for several calls has
+        // the others in stock.
+        let ask = |calls: usize| join_all((0..calls).map(|_| self.permit(purpose)));
+        let slots = calls.div_ceil(self.parts.weight as usize);
+        let mut permits = ask(slots).await.into_iter().collect::<Result<Vec<_>, _>>()?;
+        permits.extend(ask(calls - slots).await.into_iter().collect::<Result<Vec<_>, _>>()?);
+        let first = permits.into_iter().min_by_key(|permit| permit.by).filter(|first| Instant::now() <= first.by);
+        first.ok_or(Refused { reason: RefusedBecause::Minute, retry_after: REFRESH })
     }
 
     /// The adaptive factor: 1 while there are calls enough.

@@ -109,8 +109,10 @@ impl Budget {
     /// # Errors
     /// There is none for this purpose now; why, and when to ask again.
     pub(in crate::upstream) async fn permit(&self, purpose: Purpose) -> Result<Permit, Refused> {
-        if purpose == Purpose::Renewal && self.take_own_first() {
-            return self.charge().await;
+        if purpose == Purpose::Renewal
+            && let Some(noted) = self.take_own_first()
+        {
+            return self.charge(noted).await;
         }
         let shut = match self.shared(purpose).await {
             Ok(permit) => return Ok(permit),
@@ -118,16 +120,16 @@ impl Budget {
         };
         let taken = if shut.own { self.take_own(&mut self.lock(), purpose) } else { Err(None) };
         match taken {
-            Ok(()) => self.charge().await,
+            Ok(noted) => self.charge(noted).await,
             Err(wait) => Err(shut.refusal(&mut self.lock(), purpose, wait)),
         }
     }
 
-    /// Counts a call of the own minute in the day and the month: with all others if the store is there, so that no restart
-    /// forgets it, else in the own part of them.
-    async fn charge(&self) -> Result<Permit, Refused> {
+    /// Counts a call of the own minute, which was `noted` then, in the day and the month: with all others if the store is
+    /// there, so that no restart forgets it, else in the own part of them.
+    async fn charge(&self, noted: Instant) -> Result<Permit, Refused> {
         match self.calendar.take_shared(&self.ledger).await {
-            Ok(None) => return Ok(Permit(())),
+            Ok(None) => return Ok(self.own_permit(noted)),
             Ok(Some(used_up)) => {
                 return Err(Refused { reason: used_up.because, retry_after: used_up.lasts.max(MIN_RETRY) });
             }
@@ -137,10 +139,20 @@ impl Budget {
         match self.calendar.own_used_up(now) {
             None => {
                 self.calendar.note_own(now);
-                Ok(Permit(()))
+                Ok(self.own_permit(noted))
             }
             Some(used_up) => Err(Refused { reason: used_up.because, retry_after: used_up.lasts.max(MIN_RETRY) }),
         }
+    }
+
+    /// For a call of the own minute. One that took long to count is made later than was noted, and noted once more.
+    fn own_permit(&self, noted: Instant) -> Permit {
+        let now = Instant::now();
+        if now <= noted + HANDOVER {
+            return Permit { by: noted + HANDOVER };
+        }
+        self.lock().own.note(now);
+        Permit { by: now + HANDOVER }
     }
 
     /// Why there is no permit for this purpose, if that is known without asking the store.
@@ -175,30 +187,35 @@ impl Budget {
     }
 
     /// Takes a call of the own minute for what is asked for by many: nobody else can use it. A new process uses it only when
-    /// it has to. Gives whether there was one.
-    fn take_own_first(&self) -> bool {
+    /// it has to. Gives when it was noted, if there was one.
+    fn take_own_first(&self) -> Option<Instant> {
         let mut state = self.lock();
         let now = Instant::now();
         let may = !state.own.is_new(now) && !state.store_away && self.calendar.shared_used_up(now).is_none();
-        may && self.take_own(&mut state, Purpose::Renewal).is_ok()
+        if may { self.take_own(&mut state, Purpose::Renewal).ok() } else { None }
     }
 
-    /// Takes a call of the own minute; else, when there is one, if that is known.
-    fn take_own(&self, state: &mut State, purpose: Purpose) -> Result<(), Option<Duration>> {
+    /// Takes a call of the own minute, which is noted now; else, when there is one, if that is known.
+    fn take_own(&self, state: &mut State, purpose: Purpose) -> Result<Instant, Option<Duration>> {
         let now = Instant::now();
         self.own_opens(state, purpose, now)?;
         state.own.note(now);
-        Ok(())
+        Ok(now)
     }
 
     async fn shared(&self, purpose: Purpose) -> Result<Permit, Shut> {
+        let began = Instant::now();
         let (mut place, mut charged) = (self.place(purpose).await?, None);
         for _ in 0..HANDOVERS {
-            if self.confirm(&place, &mut charged).await? {
+            if let Some(by) = self.confirm(&place, &mut charged).await? {
+                if began.elapsed() >= self.slot_ttl {
+                    // A loss of the store's data since then may be over and forgotten, and the slot be another's.
+                    break;
+                }
                 if let Place::Slot { claimed, .. } = place {
                     self.lock().stock.add(claimed, self.parts.weight - 1);
                 }
-                return Ok(Permit(()));
+                return Ok(Permit { by });
             }
             place = match place {
                 Place::Slot { slot, claimed } => self.claim_again(slot, claimed, purpose).await?,
@@ -309,9 +326,9 @@ impl Budget {
         Note { purpose, end_ms: self.ledger.clock.now_ms().saturating_add(millis(self.slot_ttl)) }
     }
 
-    /// Whether a call of the minute is a permit: day and month allow it, the claim was good, and all that took no longer than
-    /// it may. `charged` tells when day and month have counted it.
-    async fn confirm(&self, place: &Place, charged: &mut Option<Instant>) -> Result<bool, Shut> {
+    /// Whether a call of the minute is a permit, and until when: day and month allow it, the claim was good, and all that
+    /// took no longer than it may. `charged` tells when day and month have counted it.
+    async fn confirm(&self, place: &Place, charged: &mut Option<Instant>) -> Result<Option<Instant>, Shut> {
         let now = Instant::now();
         let is_charged = charged.is_some_and(|charged| now < charged + CHARGE_LASTS);
         let charge = async { if is_charged { Ok(None) } else { self.calendar.take_shared(&self.ledger).await } };
@@ -336,7 +353,7 @@ impl Budget {
             Place::Slot { claimed, .. } => *claimed + HANDOVER,
             Place::Stock { claimed } => *claimed + STOCK_LASTS + HANDOVER,
         };
-        Ok(Instant::now() <= deadline)
+        Ok((Instant::now() <= deadline).then_some(deadline))
     }
 }
 

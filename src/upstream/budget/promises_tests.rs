@@ -1,7 +1,7 @@
 //! What one replica promises to those who ask it, and what all keep for the day and the month.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -11,7 +11,7 @@ use super::fleet_tests::{Fleet, LAG, NOON, config, following_tokio};
 use super::{Budget, BudgetConfig, Refused, RefusedBecause};
 use crate::clock::Clock;
 use crate::crypto::Keyring;
-use crate::store::{Notebook, Store, StoreConfig};
+use crate::store::{MemoryStore, Notebook, Reader, Store, StoreConfig};
 use crate::telemetry::Metrics;
 use crate::weather::{Caller, Purpose};
 
@@ -33,6 +33,12 @@ fn alone_by(clock: Clock, config: BudgetConfig) -> Arc<Budget> {
 
 async fn ask(budget: &Budget, purpose: Purpose) -> Result<(), Refused> {
     budget.permit(purpose).await.map(drop)
+}
+
+/// What comes of it when it has waited for nobody but those who have their turn between two commands.
+fn at_once<T>(work: impl Future<Output = T>) -> T {
+    let mut work = std::pin::pin!(work);
+    (0..100).find_map(|_| work.as_mut().now_or_never()).expect("a store in memory answers at once")
 }
 
 fn miss(caller: u64) -> Purpose {
@@ -70,6 +76,106 @@ async fn who_stands_still_for_a_moment_after_a_claim_loses_no_call() {
     assert!(ask(&budget, Purpose::Renewal).await.is_err());
     stands_still.store(0, Ordering::SeqCst);
     assert_eq!(budget.left().minute, 58);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_begun_anew_again_and_again_is_not_used_if_the_store_lost_its_data_meanwhile() {
+    let right = following_tokio(NOON);
+    let (store, keyring) = (MemoryStore::new(right.clone()), Arc::new(Keyring::ephemeral().unwrap()));
+    let start = {
+        let (store, right) = (store.clone(), right.clone());
+        move |clock: Clock| {
+            let store = Store::start(StoreConfig::Shared(store.clone()), right.clone(), Metrics::new());
+            // The minute is one slot.
+            Budget::start(config(1, 1), Notebook { store, keyring: Arc::clone(&keyring), clock })
+        }
+    };
+    let asks = Arc::new(OnceLock::<(Instant, Arc<Budget>)>::new());
+    let other = Arc::new(OnceLock::new());
+    let clock = {
+        let (right, start) = (right.clone(), start.clone());
+        let (asks, other) = (Arc::clone(&asks), Arc::clone(&other));
+        Clock::from_fn(move || {
+            if let Some((began, budget)) = asks.get()
+                && other.get().is_none()
+            {
+                let _ = advance(Duration::from_secs(10)).now_or_never();
+                if began.elapsed() > TTL && other.set(start(right.clone())).is_ok() {
+                    store.lose_everything();
+                    // A new process, to which all of this looks like the first start, and our own look every second.
+                    let other = other.get().expect("it was started just now");
+                    assert_eq!(at_once(ask(other, miss(2))), Ok(()));
+                    assert_eq!(at_once(budget.look_at_store(Reader::Background)), Ok(()));
+                }
+            }
+            right.now_ms()
+        })
+    };
+    // What looks at the store every second has no time of the machine, either.
+    let idle = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let budget = {
+        let _on = idle.enter();
+        start(clock)
+    };
+    // Its clock did not stand still.
+    sleep(Duration::from_secs(1)).await;
+    assert_eq!(ask(&budget, miss(1)).await, Ok(()));
+    sleep(2 * TTL).await;
+    let _ = asks.set((Instant::now(), Arc::clone(&budget)));
+    assert!(ask(&budget, miss(1)).await.is_err(), "two calls at once where there is one a minute");
+    assert!(other.get().is_some(), "the data were lost while it asked");
+    idle.shutdown_background();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_of_the_own_part_counts_from_when_it_is_made_however_long_it_takes_to_count_it() {
+    let (right, stands_still) = (following_tokio(NOON), Arc::new(AtomicU32::new(0)));
+    // The store is slow.
+    let clock = {
+        let (left, right) = (Arc::clone(&stands_still), right.clone());
+        Clock::from_fn(move || {
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                let _ = advance(Duration::from_secs(3)).now_or_never();
+            }
+            right.now_ms()
+        })
+    };
+    let store = Store::start(StoreConfig::Shared(MemoryStore::new(clock)), right.clone(), Metrics::new());
+    let notes = Notebook { store, keyring: Arc::new(Keyring::ephemeral().unwrap()), clock: right };
+    let budget = Budget::start(BudgetConfig { per_day: 1_000, ..config(20, 1) }, notes);
+    sleep(2 * TTL).await;
+    let left = || budget.lock().own.left(Instant::now());
+    let all = left();
+    stands_still.store(1, Ordering::SeqCst);
+    assert_eq!(ask(&budget, Purpose::Renewal).await, Ok(()));
+    assert!(stands_still.load(Ordering::SeqCst) == 0 && left() < all, "it is a call of the own part");
+    advance(Duration::from_secs(60)).await;
+    assert!(left() < all, "a minute later it may have arrived just now");
+    advance(LAG).await;
+    assert_eq!(left(), all);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_counts_as_several_calls_has_all_its_permits_or_none_and_none_that_is_too_old() {
+    let (right, stands_still) = (following_tokio(NOON), Arc::new(AtomicU32::new(0)));
+    let clock = {
+        let (left, right) = (Arc::clone(&stands_still), right.clone());
+        Clock::from_fn(move || {
+            if left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok() {
+                let _ = advance(Duration::from_millis(40)).now_or_never();
+            }
+            right.now_ms()
+        })
+    };
+    let budget = alone_by(clock, config(60, 1));
+    assert!(budget.permits(Purpose::Renewal, 20).await.is_ok());
+    assert_eq!(budget.left().minute, 40);
+    // Each of them is quick enough, all of them are not.
+    stands_still.store(u32::MAX, Ordering::SeqCst);
+    let refused = budget.permits(Purpose::Renewal, 20).await.map(drop).unwrap_err();
+    stands_still.store(0, Ordering::SeqCst);
+    assert_eq!((refused.reason, refused.retry_after), (RefusedBecause::Minute, Duration::from_secs(1)));
+    assert!(budget.permits(Purpose::Renewal, 60).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
