@@ -32,7 +32,7 @@ const AGAIN: Option<(&str, &str)> = Some((
 ));
 
 /// All of them. The sizes are fixed, so that a picture changes only where its page does.
-const PICTURES: [Picture; 3] = [
+const PICTURES: [Picture; 4] = [
     Picture {
         name: "page-light",
         paths: PLACES,
@@ -56,6 +56,14 @@ const PICTURES: [Picture; 3] = [
         ready: WEATHER,
         wished: "document.body.dataset.sky.endsWith('-day')",
         click: AGAIN,
+    },
+    Picture {
+        name: "docs",
+        paths: &["/docs"],
+        look: Look::DESKTOP,
+        ready: "document.querySelector('.opblock')",
+        wished: "document.querySelectorAll('.opblock-tag').length > 1",
+        click: None,
     },
 ];
 
