@@ -8,9 +8,9 @@ use std::sync::Arc;
 use axum::body::Bytes;
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::HeaderValue;
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HOST};
 use axum::http::uri::Authority;
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::{get, post};
@@ -38,6 +38,9 @@ use crate::weather::{Caller, Location};
 
 /// A purge names one place, a credential has 512 bytes at most; nothing longer belongs here.
 const MAX_BODY_BYTES: usize = 4_096;
+
+/// W3C Fetch Metadata: who has a browser ask.
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What the operators' routes look at.
 #[derive(Clone)]
@@ -180,7 +183,8 @@ async fn purge(State(state): State<AdminState>, body: Result<Bytes, BytesRejecti
 }
 
 /// The same if there is a token; else everybody, as far as they reach the listener. But pages of other sites must not, which
-/// could have their own name point here (DNS rebinding): so only who asks by an address, or `localhost`.
+/// could have their own name point here (DNS rebinding) or lead a browser here to take the places: so only who asks by an address, or
+/// `localhost`, and is not sent by another site (W3C Fetch Metadata).
 async fn with_token_if_set(
     state: State<AdminState>,
     peer: Extension<Peer>,
@@ -190,7 +194,7 @@ async fn with_token_if_set(
     if state.token.is_none() {
         let host = request.headers().get(HOST).and_then(|host| Authority::from_str(host.to_str().ok()?).ok());
         return match host {
-            Some(host) if is_ours(host.host()) => Ok(next.run(request).await),
+            Some(host) if is_ours(host.host()) && !is_sent_by_others(request.headers()) => Ok(next.run(request).await),
             _ => Err(Problem::no_token_for_names()),
         };
     }
@@ -202,6 +206,11 @@ fn is_ours(host: &str) -> bool {
     let address = host.trim_start_matches('[').trim_end_matches(']');
     let name = host.to_ascii_lowercase();
     address.parse::<IpAddr>().is_ok() || name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Whether a browser says that another site has led it here.
+fn is_sent_by_others(headers: &HeaderMap) -> bool {
+    headers.get(SEC_FETCH_SITE).is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 /// Lets only those through who have the token. Compares in constant time: how long it takes says nothing about the token.

@@ -135,7 +135,8 @@ impl Problem {
 
     /// Asked by a name that anybody may point at this machine.
     pub(super) fn no_token_for_names() -> Self {
-        let detail = "without a token this is answered by an address or localhost only: set admin.token_file";
+        let detail =
+            "without a token this is answered by an address or localhost, and to no other site: set admin.token_file";
         Self::new(StatusCode::FORBIDDEN, "admin-token-not-set", "No admin token", detail)
     }
 

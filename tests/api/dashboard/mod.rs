@@ -144,6 +144,10 @@ async fn without_a_token_no_page_of_another_site_can_watch_by_a_name_that_leads_
     for host in ["rebound.example:3001", "localhost.example", "127.0.0.1.example", "a@b", ""] {
         assert_eq!(status(host).await, 403, "{host}");
     }
+    for (site, expected) in [("same-origin", 200), ("none", 200), ("same-site", 403), ("cross-site", 403)] {
+        let request = service.admin_request(Method::GET, "/events").header("sec-fetch-site", site);
+        assert_eq!(request.send().await.expect("an answer").status(), expected, "{site}");
+    }
     let setup = Setup::memory(&weather().await).set("admin.token", TOKEN);
     let service = setup.start().await;
     let request = service.admin_request(Method::GET, "/events").header("host", "stratus.example").bearer_auth(TOKEN);
