@@ -182,13 +182,13 @@ async fn who_needs_a_key_is_described_as_the_operator_has_decided() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_page_of_the_description_has_all_that_it_needs_here_and_may_load_nothing_from_elsewhere() {
     let (_upstream, service) = service().await;
+    let link = regex::Regex::new(r#"(?:src|href)="([^"]+)""#).expect("an expression");
     for path in ["/docs", "/docs/"] {
         let page = service.get(path).await;
         assert_eq!((page.status.as_u16(), page.header("content-type")), (200, "text/html; charset=utf-8"), "{path}");
         let policy = page.header("content-security-policy");
         assert!(policy.starts_with("default-src 'none'; script-src 'self';"), "{policy}");
         assert!(!policy.contains("http") && policy.contains("frame-ancestors 'none'"), "{policy}");
-        let link = regex::Regex::new(r#"(?:src|href)="([^"]+)""#).expect("an expression");
         let links: Vec<_> = link.captures_iter(page.text()).map(|found| found[1].to_owned()).collect();
         assert!(links.len() > 5, "{links:?}");
         for link in links.iter().filter(|link| *link != "/") {
