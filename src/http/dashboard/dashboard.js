@@ -159,6 +159,12 @@ function finding() {
   return make('li', '', shape, make('div', '', make('p', 'what'), make('p', 'fix')));
 }
 
+// Words in which what is typed stands between backticks.
+function commands(node, words) {
+  if (node.textContent === words.replaceAll('`', '')) return;
+  node.replaceChildren(...words.split('`').map((part, at) => (at % 2 ? make('code', '', part) : part)));
+}
+
 function verdict(now) {
   const found = findings(now);
   const how = found.length ? found[0][0] : 'good';
@@ -168,7 +174,7 @@ function verdict(now) {
     level(line, how);
     line.querySelector('use').setAttribute('href', `#shape-${how}`);
     text(line.querySelector('.what'), what);
-    text(line.querySelector('.fix'), fix);
+    commands(line.querySelector('.fix'), fix);
   });
   document.title = `${how === 'good' ? '' : `(${found.length}) `}Stratus: dashboard`;
 }
@@ -217,8 +223,10 @@ function showUpstream({ upstream, oldest_answer_age_secs: oldest }) {
   const { breaker, budget } = upstream;
   const windows = ['minute', 'day', 'month'].filter((name) => budget[name]).map((name) => [name, budget[name]]);
   fill(el('budget'), windows, gauge, (node, [name, { limit, left }]) => {
-    const words = `${count(left)} of ${count(limit)} left`;
-    level(node, !left ? 'bad' : left < limit / 10 ? 'look' : 'good');
+    // Without the store a replica has a part of the minute to itself, and knows nothing of the rest.
+    const own = name === 'minute' && budget.own_part_only;
+    const words = own ? `${count(left)} left of its own part` : `${count(left)} of ${count(limit)} left`;
+    level(node, !left ? 'bad' : own || left < limit / 10 ? 'look' : 'good');
     text(node.children[0], `this ${name}`);
     text(node.children[1], words);
     setBar(node.children[2], 1 - left / limit);

@@ -38,6 +38,7 @@ async fn picture(browser: &Browser, name: &str, look: Look) {
     let folder = std::env::var("STRATUS_PICTURES").expect("STRATUS_PICTURES: scripts/screenshots sets it");
     browser.look(look).await;
     browser.run("scrollTo(0, 0); document.activeElement.blur()").await;
+    browser.until("no bar that is on its way", "document.getAnimations().length === 0").await;
     let file = Path::new(&folder).join(name).with_extension("png");
     std::fs::write(file, browser.picture().await).expect("a file");
 }
