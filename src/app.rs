@@ -159,8 +159,8 @@ impl Asked {
             simulation = Some(simulated);
             tracing::warn!(
                 "SIMULATED weather: there is no key of OpenWeatherMap, so this process makes it up \
-                 (upstream.simulate_without_key). For the real one set upstream.api_key (OPENWEATHERMAP_API_KEY with \
-                 docker compose) and start again"
+                 (upstream.simulate_without_key). For the real one start `stratus serve` with upstream.api_key \
+                 (OPENWEATHERMAP_API_KEY with docker compose)"
             );
         } else if !keys.any() {
             tracing::warn!(

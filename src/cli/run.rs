@@ -49,6 +49,9 @@ pub(super) async fn demo(listen: SocketAddr, redis: bool, open: &[String]) -> Re
     say("Try it, twice (a MISS, then a HIT):");
     say(format!("\n    curl -i {host}/weather/London\n"));
     say(format!("Or open http://{host}/ in a browser."));
+    if let Some(admin) = app.admin_address() {
+        say(format!("The operators' dashboard is at http://localhost:{}/", admin.port()));
+    }
     say("Ctrl-C stops it.");
     signals.heed(&app, None);
     app.run().await;

@@ -67,25 +67,24 @@ impl Simulation {
 /// What the demo adds to the service.
 #[derive(Debug)]
 pub struct Demo {
-    upstream: Simulation,
     redis: Option<(RedisServer, TempDir)>,
 }
 
 impl Demo {
-    /// Starts the simulated upstream on loopback and, if asked to, a private redis-server.
+    /// Starts a private redis-server, if asked to.
     ///
     /// # Errors
     /// There is no redis-server to start, or no room for its files.
     pub async fn start(with_redis: bool) -> Result<Self, DemoError> {
         let redis = if with_redis { Some(private_redis().await?) } else { None };
-        Ok(Self { upstream: Simulation::start().await?, redis })
+        Ok(Self { redis })
     }
 
     /// The configuration of a service on top of it. The environment does not count: a demo is the same everywhere.
     pub fn sources(&self) -> Sources {
         let mut settings = vec![
-            ("upstream.base_url", self.upstream.url().to_string()),
-            ("upstream.api_key", "simulated".to_owned()),
+            // The service simulates OpenWeatherMap itself then, and says so wherever it is looked at.
+            ("upstream.simulate_without_key", "true".to_owned()),
             // Nobody is blocked by a simulation, and nobody else has this account.
             ("upstream.budget_per_minute", BUDGET_PER_MINUTE.to_string()),
             ("upstream.max_replicas", "1".to_owned()),
@@ -105,8 +104,8 @@ impl Demo {
                     ("redis.ca_file", file("ca.crt")),
                     ("redis.cert_file", file("stratus.crt")),
                     ("redis.key_file", file("stratus.key")),
+                    // Without the token, which nobody would find: the dashboard is open, and what changes state is off.
                     ("encryption.keys_file", file("encryption-keys")),
-                    ("admin.token_file", file("admin-token")),
                 ]);
             }
         }

@@ -101,6 +101,19 @@ fn the_banner_tells_browsers_where_the_page_is() {
 }
 
 #[test]
+fn the_banner_leads_operators_to_a_dashboard_that_says_that_the_weather_is_made_up() {
+    for redis in [&[][..], &["--redis"]] {
+        let demo = Demo::start(&[&["--listen", "127.0.0.1:0"], redis].concat());
+        let banner = demo.running.read();
+        let line = banner.lines().find_map(|line| line.strip_prefix("The operators' dashboard is at http://"));
+        let host = line.and_then(|line| line.strip_suffix('/')).expect("an address");
+        assert_eq!(get(host, "/").header("content-type"), "text/html; charset=utf-8");
+        let status: serde_json::Value = serde_json::from_str(&get(host, "/status").body).unwrap();
+        assert_eq!(status["upstream"]["simulated"], true, "{status:#}");
+    }
+}
+
+#[test]
 fn a_place_that_does_not_exist_is_unknown_there_too() {
     let demo = Demo::start(&["--listen", "127.0.0.1:0"]);
     let answer = get(demo.target().0, "/weather/Atlantis");
